@@ -1,0 +1,32 @@
+"""Records: serialisable facts that cross every border. Standard library only."""
+
+from storage.records.canonical import Params, Value, canonical_json, digest, frozen, thawed
+from storage.records.job import SCHEMA, ArtifactKey, BackboneRef, DatasetRef, Job, MethodCall, Phase
+from storage.records.metrics import METRICS, Metric
+from storage.records.recipe import Recipe
+from storage.records.result import EpochMetrics, Failure, FailureClass, Lease, Result, Status
+
+__all__ = [
+    "METRICS",
+    "SCHEMA",
+    "ArtifactKey",
+    "BackboneRef",
+    "DatasetRef",
+    "EpochMetrics",
+    "Failure",
+    "FailureClass",
+    "Job",
+    "Lease",
+    "MethodCall",
+    "Metric",
+    "Params",
+    "Phase",
+    "Recipe",
+    "Result",
+    "Status",
+    "Value",
+    "canonical_json",
+    "digest",
+    "frozen",
+    "thawed",
+]

@@ -1,0 +1,171 @@
+"""Job: one frozen record of all that decides a number, named by its content."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from storage.records.canonical import Params, digest, frozen, thawed
+from storage.records.recipe import Recipe
+
+SCHEMA = 1
+"""Version of the record itself; raised when a field is added that changes what a job means."""
+
+
+class Phase(StrEnum):
+    """What kind of work a job is (DESIGN, phases)."""
+
+    PREPARE = "prepare"  # makes a shared artifact
+    SEARCH = "search"  # trains on train800, scores on val200, cannot open the test split
+    FINAL = "final"  # trains on train800val200, reads the test split once, after the last epoch
+    EVALUATE = "evaluate"  # a parent's delta on another test set or at another merge rate
+    MEASURE = "measure"  # speed and memory, alone on the device
+
+
+@dataclass(frozen=True)
+class MethodCall:
+    """A method with resolved hyper-parameters; `revision` changes whenever its results do."""
+
+    name: str
+    revision: int
+    params: Params = ()
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return dict(self.params)
+
+
+@dataclass(frozen=True)
+class BackboneRef:
+    """A pre-trained backbone. Weights are named by hash; mean and std come from the checkpoint, not from habit.
+
+    `weights_hash`: 64 hex of SHA-256 over the weights file; "random" (initialised from the job's seed) or
+    "none" (nothing to load).
+    """
+
+    name: str
+    weights_hash: str
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A data set, e.g. `embedded/digits`, named by the hash of its lists and images (or of its formula)."""
+
+    name: str
+    data_hash: str
+    classes: int
+
+
+@dataclass(frozen=True)
+class ArtifactKey:
+    """The name of something shared: what kind it is and the inputs that decide it."""
+
+    kind: str
+    inputs: Params
+
+    @cached_property
+    def key_id(self) -> str:
+        return f"{self.kind}-{digest({'kind': self.kind, 'inputs': dict(self.inputs)})}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that decides a number. Device, worker count, priority and paths are not in it.
+
+    A prepare job `makes` an artifact and trains nothing; other jobs list the artifacts they `need`.
+    """
+
+    phase: Phase
+    methods: tuple[MethodCall, ...]
+    backbone: BackboneRef
+    dataset: DatasetRef
+    train_split: str
+    score_split: str
+    recipe: Recipe
+    seed: int
+    trainer_revision: int
+    protocol: str = "honest"
+    makes: ArtifactKey | None = None
+    needs: tuple[ArtifactKey, ...] = ()
+    parent: str | None = None
+    schema: int = SCHEMA
+
+    @cached_property
+    def job_id(self) -> str:
+        """First 16 hex of SHA-256 over the canonical JSON of all fields."""
+        return digest(self.to_json())
+
+    @cached_property
+    def protocol_id(self) -> str:
+        """What must agree before two rows are ranked on a task (DESIGN, protocol)."""
+        return digest(
+            {
+                "test": [self.dataset.name, self.dataset.data_hash, self.score_split],
+                "train": self.train_split,
+                "weights": self.backbone.weights_hash,
+                "input": [
+                    list(self.backbone.mean),
+                    list(self.backbone.std),
+                    self.backbone.interpolation,
+                    self.backbone.crop_pct,
+                    self.recipe.image_size,
+                    self.recipe.resize,
+                ],
+                "selection": self.protocol,
+                "precision": self.recipe.precision,
+            }
+        )
+
+    @property
+    def stack(self) -> str:
+        """The method stack's name, e.g. `lora+pyra`."""
+        return "+".join(call.name for call in self.methods)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `Job.from_json(job.to_json()) == job`."""
+        record = asdict(self)
+        record["methods"] = [
+            {"name": call.name, "revision": call.revision, "params": dict(call.params)} for call in self.methods
+        ]
+        record["makes"] = None if self.makes is None else _key_json(self.makes)
+        record["needs"] = [_key_json(key) for key in self.needs]
+        plain = thawed(record)
+        if not isinstance(plain, dict):
+            raise TypeError("a job is a JSON object")
+        return plain
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Job:
+        """The job that `to_json` wrote. Raises KeyError or TypeError when the record is not one."""
+        backbone, dataset = dict(record["backbone"]), dict(record["dataset"])
+        backbone["mean"] = tuple(float(x) for x in backbone["mean"])
+        backbone["std"] = tuple(float(x) for x in backbone["std"])
+        backbone["crop_pct"] = float(backbone["crop_pct"])
+        return cls(
+            **{
+                **record,
+                "phase": Phase(record["phase"]),
+                "methods": tuple(
+                    MethodCall(call["name"], call["revision"], frozen(call["params"])) for call in record["methods"]
+                ),
+                "backbone": BackboneRef(**backbone),
+                "dataset": DatasetRef(**dataset),
+                "recipe": Recipe(**record["recipe"]),
+                "makes": None if record["makes"] is None else _key_from(record["makes"]),
+                "needs": tuple(_key_from(key) for key in record["needs"]),
+            }
+        )
+
+
+def _key_json(key: ArtifactKey) -> dict[str, object]:
+    return {"kind": key.kind, "inputs": dict(key.inputs)}
+
+
+def _key_from(record: dict[str, Any]) -> ArtifactKey:
+    return ArtifactKey(record["kind"], frozen(record["inputs"]))

@@ -1,0 +1,39 @@
+"""Every metric that Sweepboard knows: the same names in SQL, MLflow, CSV and on the board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`better`: "higher", "lower" or "" (a fact). `is_cost`: depends on the machine; left out by `--no-costs`."""
+
+    unit: str
+    better: str
+    meaning: str
+    is_cost: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    "train_loss": Metric("nats", "lower", "mean training loss of the epoch"),
+    "train_top1_pct": Metric("%", "higher", "training top-1 of the epoch, on the augmented batches as trained"),
+    "lr": Metric("", "", "learning rate at the end of the epoch (first parameter group)"),
+    "val_loss": Metric("nats", "lower", "cross-entropy on val200 after the last epoch"),
+    "val_top1_pct": Metric("%", "higher", "top-1 on val200 after the last epoch"),
+    "test_loss": Metric("nats", "lower", "cross-entropy on the test split, read once"),
+    "test_top1_pct": Metric("%", "higher", "top-1 on the test split, read once after the last epoch"),
+    "test_peek_top1_pct": Metric("%", "higher", "best test top-1 over the epochs (protocol `paper` only)"),
+    "trainable_params": Metric("", "lower", "trained values without the head"),
+    "head_params": Metric("", "lower", "trained values of the classification head"),
+    "total_params": Metric("", "", "values of the model with head, before adaptation"),
+    "macs": Metric("MAC", "lower", "multiply-accumulates of one image, adapters unmerged"),
+    "delta_bytes": Metric("byte", "lower", "size of the delta checkpoint"),
+    "optimizer_state_bytes": Metric("byte", "lower", "size of the optimizer's state at the end"),
+    "wall_s": Metric("s", "lower", "wall time of the whole job", is_cost=True),
+    "cpu_s": Metric("s", "lower", "CPU time of the whole job, all threads", is_cost=True),
+    "train_s": Metric("s", "lower", "wall time inside training epochs", is_cost=True),
+    "eval_s": Metric("s", "lower", "wall time inside evaluation", is_cost=True),
+    "overhead_s": Metric("s", "lower", "wall time outside training and evaluation", is_cost=True),
+    "peak_mem_mib": Metric("MiB", "lower", "peak memory of the device (GPU) during the job", is_cost=True),
+}

@@ -1,0 +1,85 @@
+"""What a pool of slots promises to the loop, and the words in which they talk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from storage.records import EpochMetrics, Failure, Job, Lease, Result
+
+
+class PoolError(Exception):
+    """Base of the errors of pools; raised only for misuse (submit after close, more jobs than slots)."""
+
+
+class Verdict(StrEnum):
+    """What `report` answers to a running job."""
+
+    CONTINUE = "continue"
+    CHECKPOINT = "checkpoint"  # save, then go on
+    STOP = "stop"  # save if it can be resumed, then end with status cancelled
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A running job is alive. `done` of `total` steps of the current stage ("load", "score", "train", "evaluate" …)."""
+
+    job_id: str
+    lease_epoch: int
+    stage: str
+    done: int = 0
+    total: int = 0
+    epoch: EpochMetrics | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job came to an end that run_job classified: result.status is done, failed or cancelled."""
+
+    job_id: str
+    lease_epoch: int
+    result: Result
+    slot: str = ""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The job never came back: its process, actor or node is gone. The failure class says how."""
+
+    job_id: str
+    lease_epoch: int
+    failure: Failure
+    slot: str = ""
+
+
+PoolEvent = Progress | Done | Lost
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job asks of a slot; execution details, not part of the job's identity."""
+
+    cpus: float = 1
+    gpus: float = 0
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+class Pool(Protocol):
+    """Runs jobs in slots. Events of one job come in order; every submitted job ends in exactly one Done or Lost."""
+
+    @property
+    def free_slots(self) -> int:
+        """How many more jobs can be submitted now."""
+
+    def submit(self, job: Job, lease: Lease, request: Request) -> None:
+        """Hand the job to a free slot. Raises PoolError when there is none or the pool is closed."""
+
+    def next_event(self, timeout_s: float) -> PoolEvent | None:
+        """The next event, waiting up to timeout_s; None when none came."""
+
+    def cancel(self, job_id: str, grace_s: float) -> None:
+        """Ask the job to stop at its next report; after grace_s it is ended by force where the pool can. Unknown ids are ignored."""
+
+    def close(self) -> None:
+        """End everything at once and leave no process behind. Idempotent."""
