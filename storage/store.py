@@ -115,6 +115,9 @@ class Store(Protocol):
     def renew(self, leases: Sequence[Lease], ttl_s: float) -> dict[str, Lease]:
         """Extend leases; the answer holds only those still valid, by job id."""
 
+    def leases(self, sweep: str) -> list[Lease]:
+        """The leases that jobs of the sweep are held by now, whoever owns them. Raises UnknownSweep."""
+
     def expire(self) -> list[str]:
         """Return jobs whose lease ran out to pending; the ids of those jobs."""
 

@@ -63,4 +63,9 @@ def canonical_json(value: object) -> str:
 
 def digest(value: object) -> str:
     """The first 16 hex digits of SHA-256 over the canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:DIGEST_HEX]
+    return text_digest(canonical_json(value))
+
+
+def text_digest(text: str) -> str:
+    """The first 16 hex digits of SHA-256 over a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_HEX]

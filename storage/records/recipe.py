@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
+
+from storage.records.canonical import canonical_json
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -45,6 +48,10 @@ class Recipe:
     resize: str = "squash"  # "squash": straight to image_size (VTAB); "crop": short side, then crop (FGVC)
     augment: str = "none"
     head_init: str = "trunc_normal"  # standard deviation 0.02, as timm's ViT; "zero" starts at chance
+
+    @cached_property
+    def canonical(self) -> str:
+        return canonical_json(asdict(self))
 
     def problems(self) -> list[tuple[str, str]]:
         """(field, what is wrong and what is allowed) for every value that cannot be trained with."""

@@ -1,0 +1,1 @@
+"""Alembic's folder: the only thing that creates or changes the schema."""

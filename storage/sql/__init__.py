@@ -1,0 +1,1 @@
+"""The store in SQL: SQLite beside the work, PostgreSQL for clusters."""

@@ -1,0 +1,90 @@
+"""Saving a sweep: jobs new to the store, what they need, and who belongs to the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Insert, delete, insert, select, update
+
+from storage.records import Job, Status
+from storage.sql.engine import Work
+from storage.sql.rows import key_ids, log, portions, to_text
+from storage.sql.states import refresh_sweep
+from storage.sql.tables import jobs, needs, sweep_jobs, sweeps
+from storage.store import Entry, SweepChange
+
+
+def save(work: Work, name: str, spec: str, entries: Sequence[Entry]) -> SweepChange:
+    """See `Store.save_sweep`. A job listed twice belongs to the sweep once, at its first place."""
+    members: dict[str, Entry] = {}
+    for entry in entries:
+        members.setdefault(entry.job.job_id, entry)
+    known = _known(work, members)
+    fresh = [entry.job for job_id, entry in members.items() if job_id not in known]
+    _add_jobs(work, fresh)
+    _set_spec(work, name, spec)
+    before = work.conn.scalars(select(sweep_jobs.c.job_id).where(sweep_jobs.c.sweep == name)).all()
+    work.conn.execute(delete(sweep_jobs).where(sweep_jobs.c.sweep == name))
+    _insert(work, insert(sweep_jobs), [_member_row(name, job_id, entry) for job_id, entry in members.items()])
+    refresh_sweep(work, name)
+    change = SweepChange(
+        new=tuple(job.job_id for job in fresh),
+        known=tuple(job_id for job_id in members if job_id in known),
+        dropped=tuple(sorted(set(before) - set(members))),
+    )
+    log(work, "sweep_saved", _sizes(change), sweep=name)
+    return change
+
+
+def _known(work: Work, members: dict[str, Entry]) -> set[str]:
+    found: set[str] = set()
+    for portion in portions(members):
+        found.update(work.conn.scalars(select(jobs.c.job_id).where(jobs.c.job_id.in_(portion))))
+    return found
+
+
+def _set_spec(work: Work, name: str, spec: str) -> None:
+    saved = update(sweeps).where(sweeps.c.name == name).values(spec=spec, saved_s=work.now_s)
+    if work.conn.execute(saved).rowcount == 0:
+        work.conn.execute(insert(sweeps).values(name=name, spec=spec, created_s=work.now_s, saved_s=work.now_s))
+
+
+def _add_jobs(work: Work, fresh: Sequence[Job]) -> None:
+    _insert(work, insert(jobs), [_job_row(job, work.now_s) for job in fresh])
+    wanted = [{"job_id": job.job_id, "key_id": key_id} for job in fresh for key_id in key_ids(job.needs)]
+    _insert(work, insert(needs), wanted)
+
+
+def _insert(work: Work, statement: Insert, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        work.conn.execute(statement, rows)
+
+
+def _job_row(job: Job, now_s: float) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "phase": job.phase.value,
+        "record": job.canonical(),
+        "makes": None if job.makes is None else job.makes.key_id,
+        "status": Status.PENDING.value,
+        "lease_epoch": 0,
+        "lease_until_s": None,
+        "forgiven_epoch": 0,
+        "created_s": now_s,
+    }
+
+
+def _member_row(sweep: str, job_id: str, entry: Entry) -> dict[str, Any]:
+    return {
+        "sweep": sweep,
+        "job_id": job_id,
+        "ordinal": entry.order,
+        "row": entry.row,
+        "resources": to_text(dict(entry.resources)),
+        "state": Status.PENDING.value,
+    }
+
+
+def _sizes(change: SweepChange) -> dict[str, int]:
+    return {"new": len(change.new), "known": len(change.known), "dropped": len(change.dropped)}
