@@ -53,8 +53,9 @@ class Need:
     """A shared artifact, declared: one prepare job makes it for every job that agrees on its inputs.
 
     Its key is made of the kind, the method's name and revision, the hyper-parameters named in `fields`, the
-    backbone and its weights, the data and split, the precision and the seed. `when` restricts the need to hyper-parameter values,
-    e.g. `{"criterion": ("gradient",)}`: the artifact is needed when every named field has one of the values.
+    backbone and its weights, the data and split, the precision and the seed. `when` restricts the need to
+    hyper-parameter values, e.g. `{"criterion": ("gradient",)}`: the artifact is needed when every named field has
+    one of the values.
     """
 
     kind: str
