@@ -79,7 +79,9 @@ class Pool(Protocol):
         """The next event, waiting up to timeout_s; None when none came."""
 
     def cancel(self, job_id: str, grace_s: float) -> None:
-        """Ask the job to stop at its next report; after grace_s it is ended by force where the pool can. Unknown ids are ignored."""
+        """Ask the job to stop at its next report; after grace_s it is ended by force where the pool can.
+
+        Unknown ids are ignored."""
 
     def close(self) -> None:
         """End everything at once and leave no process behind. Idempotent."""

@@ -1,0 +1,38 @@
+"""Where the time of a job goes."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Seconds by stage since it was made."""
+
+    def __init__(self) -> None:
+        self._started_s = time.monotonic()
+        self._cpu_started_s = time.process_time()
+        self._spent_s: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the block's wall time to the stage."""
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent_s[stage] += time.monotonic() - started_s
+
+    def metrics(self) -> dict[str, float]:
+        """wall_s, cpu_s, train_s, eval_s, and overhead_s: all wall time outside training and evaluation."""
+        wall_s = time.monotonic() - self._started_s
+        train_s, eval_s = self._spent_s["train"], self._spent_s["evaluate"]
+        return {
+            "wall_s": wall_s,
+            "cpu_s": time.process_time() - self._cpu_started_s,
+            "train_s": train_s,
+            "eval_s": eval_s,
+            "overhead_s": wall_s - train_s - eval_s,
+        }

@@ -1,0 +1,85 @@
+"""Data sets on disk in the field's VTAB layout: four list files beside a folder of images. Free of torch and numpy.
+
+Lines are `relative/path label`, as NOAH's `get_vtab1k.py` writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from workers.errors import DataMissing, DataUnreadable
+from workers.files import RememberedHashes, sha256_of
+
+SPLITS = ("train800", "val200", "train800val200", "test")
+DATA_VARIABLE = "SWEEPBOARD_DATA"
+
+Listed = tuple[tuple[str, int], ...]
+"""(path relative to the folder, label) per image, in the order of the list file."""
+
+
+def data_root(given: Path | None) -> Path | None:
+    """The folder that holds data sets: the one given, else what SWEEPBOARD_DATA names, else None."""
+    if given is not None:
+        return given
+    named = os.environ.get(DATA_VARIABLE)
+    return Path(named) if named else None
+
+
+def folders(root: Path | None) -> tuple[str, ...]:
+    """Names of the folders under `root` that hold a test list, sorted."""
+    if root is None or not root.is_dir():
+        return ()
+    return tuple(sorted(path.parent.name for path in root.glob("*/test.txt")))
+
+
+def read_list(folder: Path, split: str) -> Listed:
+    """The images of one split. Raises DataMissing when the list is not there, DataUnreadable when a line is not one."""
+    path = folder / f"{split}.txt"
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        raise DataMissing(
+            f"list {split}.txt of data set {folder.name!r} is missing: looked in {folder}. Expected the VTAB layout "
+            f"({', '.join(f'{name}.txt' for name in SPLITS)} and the images they list); set {DATA_VARIABLE} to the "
+            "folder that holds the data sets"
+        ) from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        relative, _, label = line.strip().rpartition(" ")
+        if not relative or not label.isdigit():
+            raise DataUnreadable(f"{path}, line {number}: {line!r} is not 'relative/path label'; write the list again")
+        found.append((relative, int(label)))
+    if not found:
+        raise DataUnreadable(f"{path} lists no image; write the list again")
+    return tuple(found)
+
+
+def content_hash(folder: Path, cache: Path | None) -> str:
+    """64 hex of SHA-256 over the four lists and every listed image; a file is read once (remembered in `cache`).
+
+    Raises DataMissing when a listed image is not there, and what `read_list` raises.
+    """
+    remembered = RememberedHashes(cache, str(folder.resolve())) if cache is not None else None
+    whole = hashlib.sha256()
+    of_file: dict[str, str] = {}
+    for split in SPLITS:
+        whole.update(f"[{split}]\n".encode())
+        for relative, label in read_list(folder, split):
+            if relative not in of_file:
+                of_file[relative] = _hash_of(folder, relative, split, remembered)
+            whole.update(f"{relative} {label} {of_file[relative]}\n".encode())
+    if remembered is not None:
+        remembered.save()
+    return whole.hexdigest()
+
+
+def _hash_of(folder: Path, relative: str, split: str, remembered: RememberedHashes | None) -> str:
+    try:
+        return remembered.of(folder / relative) if remembered else sha256_of(folder / relative)
+    except FileNotFoundError:
+        raise DataMissing(
+            f"image {relative!r}, listed in {split}.txt of data set {folder.name!r}, is not in {folder}; copy the "
+            "images again or take the line out of the list"
+        ) from None

@@ -1,0 +1,84 @@
+"""What the image cache is filled from: folders of image files, and the embedded formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from workers.data.cache import EntryName
+from workers.data.catalogue import EMBEDDED_SUITE
+from workers.data.folders import content_hash, read_list
+from workers.errors import DataChanged, DataMissing, DataUnreadable, Unsupported
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class FolderSource:
+    """Image files of one list, resized straight to a square as torchvision's and timm's `Resize` on PIL images."""
+
+    def __init__(self, folder: Path, name: EntryName, cache: Path) -> None:
+        """Raises DataChanged when the folder's content is not what the entry is named by."""
+        found = content_hash(folder, cache)
+        if found != name.data_hash:
+            raise DataChanged(
+                f"data set {folder.name!r} in {folder} has content {found[:16]}, the job expects "
+                f"{name.data_hash[:16]}: lists or images changed since the plan; plan again or restore the data"
+            )
+        self._folder, self._name = folder, name
+        self._listed = read_list(folder, name.split)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        return np.array([label for _, label in self._listed], dtype=np.int64)
+
+    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
+        for relative, _ in self._listed:
+            path = self._folder / relative
+            try:
+                with Image.open(path) as image:
+                    yield resized(image, self._name)
+            except FileNotFoundError:
+                raise DataMissing(f"image {path} is listed in {self._name.split}.txt and is not there") from None
+            except (UnidentifiedImageError, OSError, SyntaxError) as damage:
+                if isinstance(damage, OSError) and damage.errno is not None:
+                    raise  # the disk's fault, not the image's
+                raise DataUnreadable(f"image {path} cannot be decoded ({damage}); copy it again") from None
+
+
+class EmbeddedSource:
+    """A split of an embedded task, drawn now. `train800val200` is train800 followed by val200."""
+
+    def __init__(self, dataset: str, name: EntryName) -> None:
+        self._task = dataset.removeprefix(f"{EMBEDDED_SUITE}/")
+        self._name = name
+
+    @cached_property
+    def _drawn(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        from workers.embedded.tasks import draw_split
+
+        splits = ("train800", "val200") if self._name.split == "train800val200" else (self._name.split,)
+        drawn = [draw_split(self._task, split) for split in splits]
+        return np.concatenate([images for images, _ in drawn]), np.concatenate([labels for _, labels in drawn])
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        return self._drawn[1]
+
+    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
+        for pixels in self._drawn[0]:
+            yield pixels if pixels.shape[0] == self._name.size else resized(Image.fromarray(pixels), self._name)
+
+
+def resized(image: Image.Image, name: EntryName) -> npt.NDArray[np.uint8]:
+    """The image as RGB [size, size, 3], aspect not kept, antialiased as PIL does when it shrinks."""
+    if name.interpolation not in _RESAMPLING:
+        raise Unsupported(
+            f"interpolation {name.interpolation!r} is not known; expected one of {', '.join(_RESAMPLING)}: correct the "
+            "backbone's entry"
+        )
+    return np.asarray(image.convert("RGB").resize((name.size, name.size), _RESAMPLING[name.interpolation]))

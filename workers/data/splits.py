@@ -1,0 +1,57 @@
+"""Splits, opened by phase: a search job cannot read the test split, whatever its code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from storage.records import Job, Phase
+from workers.data.cache import EntryName, ImageSet, ImageSource, Progressed, open_entry
+from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder
+from workers.errors import SplitForbidden, Unsupported
+from workers.site import Site
+
+READABLE: dict[Phase, frozenset[str]] = {
+    Phase.PREPARE: frozenset({"train800", "train800val200"}),
+    Phase.SEARCH: frozenset({"train800", "val200"}),
+    Phase.FINAL: frozenset({"train800val200", "test"}),
+}
+_OPEN_AT_ONCE = 8
+_open: dict[tuple[Path, str], ImageSet] = {}
+
+
+def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> ImageSet:
+    """The images of a split at the job's input size; the first opening on a node decodes or draws them.
+
+    A process keeps the last few splits open, so that a warm slot neither searches nor checks them again.
+    Raises SplitForbidden, and what `cache.open_entry` raises.
+    """
+    allowed = READABLE.get(job.phase, frozenset())
+    if split not in allowed:
+        raise SplitForbidden(
+            f"a {job.phase} job asked for split {split!r} of {job.dataset.name}; it may read "
+            f"{', '.join(sorted(allowed)) or 'none'}. Correct train_split or score_split, or the phase"
+        )
+    if job.recipe.resize != "squash":
+        raise Unsupported(
+            f"recipe.resize is {job.recipe.resize!r}; this trainer knows 'squash' (straight to image_size): "
+            "set resize: squash"
+        )
+    if job.recipe.image_size is None:
+        raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
+    name = EntryName(job.dataset.data_hash, split, job.recipe.image_size, job.backbone.interpolation)
+    place = (site.cache, name.key)
+    if place not in _open:
+        found = open_entry(site.cache, name, lambda: _source(job.dataset.name, name, site), progressed)
+        while len(_open) >= _OPEN_AT_ONCE:
+            _open.pop(next(iter(_open)))
+        _open[place] = found
+    return _open[place]
+
+
+def _source(dataset: str, name: EntryName, site: Site) -> ImageSource:
+    from workers.data.sources import EmbeddedSource, FolderSource
+
+    if dataset.startswith(f"{EMBEDDED_SUITE}/"):
+        return EmbeddedSource(dataset, name)
+    folder = site.data.get(dataset) or dataset_folder(dataset)
+    return FolderSource(folder, name, site.cache)

@@ -1,0 +1,88 @@
+"""Errors of this package. Each says by its class how the loop must treat the attempt that raised it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+from storage.records import FailureClass
+
+
+class WorkerError(Exception):
+    """Base of all errors of this package; `failure_class` is what the attempt's Failure will carry.
+
+    WorkerError
+    ├── UnknownDataset     no data set of that name
+    ├── DataMissing        a data set's folder, list or image is not where it was looked for
+    ├── DataChanged        the data found are not those that the job names by hash
+    ├── DataUnreadable     a list or an image is damaged (the message names the file)
+    ├── SplitForbidden     a phase asked for a split it must not see
+    ├── UnknownBackbone    no backbone of that name
+    ├── WeightsMissing     the weights are neither here nor to be had
+    ├── WeightsMismatch    a weights file does not fit the architecture, or is not the file the job names
+    ├── Unsupported        the job asks for something that this trainer or device cannot do
+    ├── DeltaMismatch      a delta checkpoint does not fit the model it is loaded into
+    ├── ArtifactMissing    a shared artifact is not where the home should have it
+    └── Diverged           the loss became NaN or infinite
+    """
+
+    failure_class: ClassVar[FailureClass] = FailureClass.USER_ERROR
+
+
+class UnknownDataset(WorkerError):
+    """No data set of that name."""
+
+
+class DataMissing(WorkerError):
+    """A folder, list or image is not where it was looked for."""
+
+
+class DataChanged(WorkerError):
+    """The data found are not those that the job names by hash."""
+
+
+class DataUnreadable(WorkerError):
+    """A list or an image is damaged."""
+
+
+class SplitForbidden(WorkerError):
+    """A phase asked for a split it must not see."""
+
+
+class UnknownBackbone(WorkerError):
+    """No backbone of that name."""
+
+
+class WeightsMissing(WorkerError):
+    """The weights are neither here nor to be had."""
+
+
+class WeightsMismatch(WorkerError):
+    """A weights file does not fit the architecture, or is not the file the job names."""
+
+
+class Unsupported(WorkerError):
+    """The job asks for something that this trainer or device cannot do."""
+
+
+class DeltaMismatch(WorkerError):
+    """A delta checkpoint does not fit the model it is loaded into."""
+
+
+class ArtifactMissing(WorkerError):
+    """A shared artifact is not where the home should have it."""
+
+    failure_class = FailureClass.TRANSIENT
+
+
+class Diverged(WorkerError):
+    """The loss became NaN or infinite."""
+
+    failure_class = FailureClass.DIVERGED
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """' Did you mean X?' for the closest known name, else ''."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

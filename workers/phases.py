@@ -1,0 +1,193 @@
+"""What is done in each phase of a job, from its data to what came out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from methods.api import MakesArtifacts
+from storage.records import EpochMetrics, Job, Phase
+from workers.adapted import AdaptedModel, adapt, job_methods
+from workers.backbones import build_model
+from workers.checkpoint import load_tensors, save_delta, save_tensors
+from workers.clock import Stopwatch
+from workers.data.batches import Batches
+from workers.data.splits import open_split
+from workers.data.training import JobTrainingData
+from workers.errors import ArtifactMissing, Diverged, Unsupported
+from workers.evaluate import Evaluation, evaluate
+from workers.feeds import FeatureFeed, Feed, Subject, subject_of
+from workers.macs import macs_of
+from workers.precision import check_precision
+from workers.predictions import Predictions, save_predictions
+from workers.reporting import Reporter
+from workers.site import Site
+from workers.train import Trainer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that runs, and what it has at hand."""
+
+    job: Job
+    site: Site
+    device: torch.device
+    reporter: Reporter
+    clock: Stopwatch
+
+    def batches(self, split: str) -> Batches:
+        """A split, ready to be cut into batches. Raises what `open_split` raises."""
+        images = open_split(self.job, split, self.site, lambda done, total: self.told("load", done, total))
+        return Batches(images, self.job, self.device)
+
+    def told(self, stage: str, done: int, total: int) -> None:
+        """Pass on where a stage stands. Raises Stopped."""
+        self.reporter.step(stage, done, total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a phase found: metrics, epochs, and files by role."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    epochs: tuple[EpochMetrics, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def prepare(running: Running) -> Outcome:
+    """Make the shared artifact that the job names, on the plain backbone with a fresh head."""
+    job = running.job
+    if job.makes is None:
+        raise Unsupported("a prepare job must say which artifact it makes; plan it again")
+    kind = job.makes.kind
+    makers = [method for method in job_methods(job) if any(need.kind == kind for need in method.needs)]
+    if len(makers) != 1 or not isinstance(makers[0], MakesArtifacts):
+        raise Unsupported(
+            f"none of {job.stack} makes artifacts of kind {kind!r}; expected one method with make_artifact"
+        )
+    data = JobTrainingData(job, running.batches(job.train_split), {}, running.told)
+    tensors = makers[0].make_artifact(kind, build_model(job, running.site), data)
+    path = running.site.artifact_path(job.makes.key_id)
+    save_tensors(path, tensors, {"key": job.makes.key_id, "kind": kind, "made_by": job.job_id})
+    return Outcome(files={"artifact": path})
+
+
+def train_and_score(running: Running) -> Outcome:
+    """Search: val after every epoch (pruning needs the curve; the last epoch is the number). Final: the test split is
+    opened after the last epoch, or under protocol `paper` read after every epoch."""
+    job = running.job
+    check_precision(job.recipe.precision, running.device)
+    train_batches = running.batches(job.train_split)
+    data = JobTrainingData(job, train_batches, _needed(job, running.site), running.told)
+    adapted = adapt(build_model(job, running.site), job, data)
+    subject = subject_of(adapted, job)
+    feed = _feed(running, adapted, subject, train_batches)
+    scored: list[Evaluation] = []
+    after_epoch = _epoch_scoring(running, adapted, subject, scored)
+    training = Trainer(adapted, subject, job, running.device).run(feed, running.reporter, running.clock, after_epoch)
+    if not scored:
+        scored.append(_scored(running, subject_on_images(adapted), running.batches(job.score_split)))
+    metrics = {
+        **_final_metrics(job, scored),
+        **_sizes(adapted, job),
+        "optimizer_state_bytes": training.optimizer_state_bytes,
+    }
+    files: dict[str, Path] = {}
+    if job.phase == Phase.FINAL:
+        files["delta"] = running.site.delta_path(job.job_id)
+        metrics["delta_bytes"] = save_delta(files["delta"], adapted, job)
+        last = scored[-1]
+        predictions = Predictions(last.labels, last.predicted, last.probability)
+        files["predictions"] = save_predictions(running.site.predictions_dir(), predictions)
+    return Outcome(metrics=metrics, epochs=training.epochs, files=files)
+
+
+PHASES: Mapping[Phase, Callable[[Running], Outcome]] = {
+    Phase.PREPARE: prepare,
+    Phase.SEARCH: train_and_score,
+    Phase.FINAL: train_and_score,
+}
+
+
+def subject_on_images(adapted: AdaptedModel) -> Subject:
+    """The whole model, whatever was trained."""
+    return Subject(adapted.model, adapted.model, False)
+
+
+def _needed(job: Job, site: Site) -> dict[str, Mapping[str, Tensor]]:
+    found: dict[str, Mapping[str, Tensor]] = {}
+    for key in job.needs:
+        path = site.artifact_path(key.key_id)
+        if not path.exists():
+            raise ArtifactMissing(
+                f"artifact {key.key_id}, which job {job.job_id} needs, is not at {path}; SWEEPBOARD_HOME must be one "
+                "folder that all nodes share; if the file was deleted, retry the prepare job that makes it"
+            )
+        found[key.kind] = load_tensors(path)
+    return found
+
+
+def _feed(running: Running, adapted: AdaptedModel, subject: Subject, batches: Batches) -> Feed:
+    if not subject.is_head_only:
+        return batches
+    with running.clock.timed("train"):
+        return FeatureFeed(adapted.model, batches, running.job, running.reporter)
+
+
+def _epoch_scoring(
+    running: Running, adapted: AdaptedModel, subject: Subject, scored: list[Evaluation]
+) -> Callable[[], dict[str, float]]:
+    """What to measure after each epoch; `scored` collects it. Nothing is opened when nothing is measured."""
+    job = running.job
+    if job.phase == Phase.FINAL and job.protocol != "paper":
+        return dict
+    batches = running.batches(job.score_split)
+    feed: Feed = batches
+    if subject.is_head_only:
+        with running.clock.timed("evaluate"):
+            feed = FeatureFeed(adapted.model, batches, job, running.reporter)
+    kind = _kind(job)
+
+    def score() -> dict[str, float]:
+        scored.append(_scored(running, subject, feed))
+        return {f"{kind}_loss": scored[-1].loss, f"{kind}_top1_pct": scored[-1].top1_pct}
+
+    return score
+
+
+def _scored(running: Running, subject: Subject, feed: Feed) -> Evaluation:
+    with running.clock.timed("evaluate"):
+        found = evaluate(subject, feed, running.job, running.reporter)
+    if not math.isfinite(found.loss):
+        raise Diverged(f"the loss on {running.job.score_split} is {found.loss}; expected a finite number: lower lr")
+    return found
+
+
+def _final_metrics(job: Job, scored: list[Evaluation]) -> dict[str, float]:
+    kind, last = _kind(job), scored[-1]
+    metrics = {f"{kind}_loss": last.loss, f"{kind}_top1_pct": last.top1_pct}
+    if job.phase == Phase.FINAL and job.protocol == "paper":
+        metrics["test_peek_top1_pct"] = max(evaluation.top1_pct for evaluation in scored)
+    return metrics
+
+
+def _kind(job: Job) -> str:
+    return "val" if job.phase == Phase.SEARCH else "test"
+
+
+def _sizes(adapted: AdaptedModel, job: Job) -> dict[str, float]:
+    size = job.recipe.image_size
+    return {
+        "trainable_params": sum(value.numel() for value in adapted.trained.values()),
+        "head_params": sum(value.numel() for value in adapted.head.values()),
+        "total_params": adapted.total_params,
+        "macs": macs_of(adapted.model, size) if size is not None else 0,
+    }

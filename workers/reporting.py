@@ -1,0 +1,46 @@
+"""How a running job says that it is alive, and learns that it must stop."""
+
+from __future__ import annotations
+
+import time
+
+from storage.records import EpochMetrics, Job, Lease
+from workers.pools.protocol import Progress, Verdict
+from workers.site import Report
+
+_LEAST_INTERVAL_S = 0.2
+
+
+class Stopped(Exception):
+    """The report was answered with STOP; run_job turns it into a cancelled result. No error: nothing went wrong."""
+
+
+class Reporter:
+    """Passes progress on, at most five times a second between epochs. Every call may raise Stopped.
+
+    CHECKPOINT is taken as CONTINUE: jobs are short, and a job that is interrupted is run again from its start.
+    """
+
+    def __init__(self, job: Job, lease: Lease, report: Report) -> None:
+        self._job_id, self._lease_epoch, self._report = job.job_id, lease.epoch, report
+        self._started_s = time.monotonic()
+        self._last_s = float("-inf")
+
+    def step(self, stage: str, done: int, total: int) -> bool:
+        """Say where the stage stands; whether it was passed on (the moment to look at values on the device)."""
+        now_s = time.monotonic()
+        if now_s - self._last_s < _LEAST_INTERVAL_S:
+            return False
+        self._send(Progress(self._job_id, self._lease_epoch, stage, done, total))
+        return True
+
+    def epoch(self, epoch: int, metrics: dict[str, float], total: int) -> EpochMetrics:
+        """Say what a finished epoch (1-based, of `total`) measured."""
+        record = EpochMetrics(epoch, metrics, time.monotonic() - self._started_s)
+        self._send(Progress(self._job_id, self._lease_epoch, "train", epoch, total, record))
+        return record
+
+    def _send(self, progress: Progress) -> None:
+        self._last_s = time.monotonic()
+        if self._report(progress) == Verdict.STOP:
+            raise Stopped

@@ -1,0 +1,161 @@
+"""One job from its record to its result: the one function that every process of every pool executes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from methods import registry
+from storage.records import Failure, Job, Lease, Result, Status
+from storage.records.spool import write_spool
+from workers.clock import Stopwatch
+from workers.errors import Unsupported
+from workers.failures import classified
+from workers.phases import PHASES, Outcome, Running
+from workers.reporting import Reporter, Stopped
+from workers.revision import TRAINER_REVISION
+from workers.site import Report, Site
+
+_log = logging.getLogger(__name__)
+
+
+def run_job(job: Job, lease: Lease, site: Site, report: Report) -> Result:
+    """Run the job and spool its result under the site's home. Never raises: failures are classified in the result.
+
+    Between steps `report` hears where the job stands; when it answers STOP the result is `cancelled`.
+    """
+    clock = Stopwatch()
+    reporter = Reporter(job, lease, report)
+    log_path = site.log_path(job.job_id, lease.epoch)
+    try:
+        with _logged(log_path), _threads(site.threads):
+            result = _run(job, site, reporter, clock)
+    except Exception as error:  # only the log itself can fail here
+        result = _failed(job, classified(error))
+    files = {**result.files, **({"log": log_path.relative_to(site.home).as_posix()} if log_path.exists() else {})}
+    result = replace(result, metrics={**result.metrics, **clock.metrics()}, files=files)
+    return _spooled(result, lease, site)
+
+
+def _run(job: Job, site: Site, reporter: Reporter, clock: Stopwatch) -> Result:
+    _log.info("job %s on %s: %s", job.job_id, site.device, json.dumps(job.to_json()))
+    try:
+        device = torch.device(site.device)
+        _check(job, device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        outcome = PHASES[job.phase](Running(job, site, device, reporter, clock))
+    except Stopped:
+        _log.info("stopped on request")
+        return Result(job_id=job.job_id, status=Status.CANCELLED)
+    except Exception as error:
+        _log.exception("the job failed")
+        return _failed(job, classified(error))
+    _log.info("done: %s", dict(outcome.metrics))
+    return _done(job, site, outcome)
+
+
+def _check(job: Job, device: torch.device) -> None:
+    """Refuse what this process cannot run as the record says. Raises Unsupported, UnknownMethod."""
+    if job.phase not in PHASES:
+        raise Unsupported(f"phase {job.phase} cannot be run by this trainer; it knows {', '.join(PHASES)}")
+    revisions = {"the trainer": (job.trainer_revision, TRAINER_REVISION)}
+    revisions |= {f"method {call.name!r}": (call.revision, registry.facts(call.name).revision) for call in job.methods}
+    for what, (planned, here) in revisions.items():
+        if planned != here:
+            raise Unsupported(f"the job was planned with revision {planned} of {what}, here is {here}: plan again")
+    problems = job.recipe.problems()
+    if problems:
+        raise Unsupported("; ".join(f"recipe.{name} {text}" for name, text in problems))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise Unsupported(f"device {device} was asked for, and torch sees no CUDA device here; use device cpu")
+
+
+def _done(job: Job, site: Site, outcome: Outcome) -> Result:
+    metrics = dict(outcome.metrics)
+    if site.device.startswith("cuda"):
+        metrics["peak_mem_mib"] = torch.cuda.max_memory_allocated(site.device) / 2**20
+    return Result(
+        job_id=job.job_id,
+        status=Status.DONE,
+        metrics=metrics,
+        epochs=outcome.epochs,
+        files={role: path.relative_to(site.home).as_posix() for role, path in outcome.files.items()},
+        facts={
+            **_versions(),
+            "device": torch.cuda.get_device_name(site.device) if site.device.startswith("cuda") else _cpu_name(),
+            "threads": str(site.threads),
+            "data_hash": job.dataset.data_hash,
+        },
+    )
+
+
+def _failed(job: Job, failure: Failure) -> Result:
+    return Result(job_id=job.job_id, status=Status.FAILED, failure=failure)
+
+
+def _spooled(result: Result, lease: Lease, site: Site) -> Result:
+    """The spool saves a result from a killed driver; where it cannot be written, the result is still returned."""
+    try:
+        write_spool(site.spool_path(result.job_id, lease.epoch), lease, result)
+    except OSError as error:
+        _log.warning("the result of %s could not be spooled (%s)", result.job_id, error)
+        return replace(result, facts={**result.facts, "spool": f"not written: {error}"})
+    return result
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("sweepboard", "torch", "timm"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+@cache
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Everything this package logs within the block goes to the file as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("workers")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """As many threads inside torch's operations as the site says: sums depend on how they are split."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
