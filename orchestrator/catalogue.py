@@ -1,0 +1,57 @@
+"""The look-ups that a plan needs of methods, data sets and backbones: one record, so that `plan` itself is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from methods.api import BackboneFacts
+from methods.facts import MethodFacts
+from storage.records import BackboneRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """Nothing here imports torch, as long as only methods of our own are asked for.
+
+    `method` raises MethodError; `expand`, `classes`, `data_hash` raise UnknownDataset, DataMissing, DataUnreadable;
+    `backbone_facts` and `backbone_ref` raise UnknownBackbone, WeightsMissing. `backbone_facts` answers None for a
+    backbone that exists but has not been looked at on this machine. `backbone_ref` takes a name and None,
+    "default", "random" or the path of a weights file.
+    """
+
+    method_names: tuple[str, ...]
+    method: Callable[[str], MethodFacts]
+    expand: Callable[[str], tuple[str, ...]]
+    classes: Callable[[str], int]
+    images: Callable[[str], tuple[int, int]]  # training images of a final job, test images
+    data_hash: Callable[[str], str]
+    backbone_facts: Callable[[str], BackboneFacts | None]
+    backbone_ref: Callable[[str, str | None], BackboneRef]
+    trainer_revision: int
+
+
+def installed_catalogue(data_root: Path | None, cache: Path) -> Catalogue:
+    """What this installation knows. `data_root` holds the user's data sets, `cache` remembers facts and hashes."""
+    from methods.registry import facts, known_names
+    from workers.backbone_facts import facts as backbone_facts
+    from workers.data import catalogue as data
+    from workers.revision import TRAINER_REVISION
+    from workers.weights import reference
+
+    def images(name: str) -> tuple[int, int]:
+        info = data.info(name, data_root)
+        return info.train + info.val, info.test
+
+    return Catalogue(
+        method_names=known_names(),
+        method=facts,
+        expand=lambda pattern: data.expand(pattern, data_root),
+        classes=lambda name: data.info(name, data_root).classes,
+        images=images,
+        data_hash=lambda name: data.data_hash(name, data_root, cache),
+        backbone_facts=lambda name: backbone_facts(name, cache),
+        backbone_ref=lambda name, weights: reference(name, weights, cache),
+        trainer_revision=TRAINER_REVISION,
+    )

@@ -1,0 +1,123 @@
+"""`sweepboard leaderboard`: the results of one or more sweeps as a table that says what its numbers are.
+
+The board goes to stdout (or to --out), everything else to stderr. Exit codes: 0 the board was written, complete or not;
+2 no such sweep or suite; 4 there is nothing to show yet (no final job is done).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import EXIT_NOTHING, UsageError
+from orchestrator.report import csv, json_, md, term
+from orchestrator.report.board import Leaderboard, Place, place_of
+from orchestrator.report.build import leaderboard
+from orchestrator.report.footer import coverage
+from orchestrator.session import add_command, add_home_argument, note, open_session, pick_sweep
+from storage.records import Phase
+from storage.store import JobState
+from workers.data.catalogue import info, names
+from workers.errors import WorkerError
+from workers.files import written_whole
+
+FORMATS = ("term", "md", "csv", "json")
+
+
+def register(commands: argparse._SubParsersAction[Any]) -> None:
+    command = add_command(commands, "leaderboard", run, "the results of sweeps as a leaderboard")
+    command.add_argument("sweeps", nargs="*", metavar="SWEEP", help="names of sweeps (default: the latest)")
+    command.add_argument("--suite", help="only this suite of data sets (default: all)")
+    command.add_argument("--format", choices=FORMATS, default="term")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to stdout")
+    command.add_argument("--no-costs", action="store_true", help="leave out what depends on the machine")
+    add_home_argument(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the board; see the module for the exit codes."""
+    with open_session(args) as session:
+        if not session.store.sweeps():
+            note("nothing to show: the store holds no sweep yet; `sweepboard run SPEC` makes one")
+            return EXIT_NOTHING
+        sweeps = list(dict.fromkeys(pick_sweep(session, name) for name in args.sweeps or [None]))
+        states = [state for sweep in sweeps for state in session.store.jobs(sweep)]
+    finals = [state for state in states if state.job.phase is Phase.FINAL]
+    places = _places(state.job.dataset.name for state in finals)
+    chosen = _of_suite(finals, places, args.suite)
+    board = leaderboard(chosen, places, sweeps=sweeps, command=_command(args, sweeps))
+    if board.done == 0:
+        note(f"nothing to show: {coverage(board)}; `sweepboard status {shlex.quote(sweeps[0])}` says more")
+        return EXIT_NOTHING
+    if board.done < board.expected:
+        note(f"incomplete: {coverage(board)}")
+    text = _render(board.without_costs() if args.no_costs else board, args)
+    if args.out is None:
+        sys.stdout.write(text)
+    else:
+        _write(args.out, text)
+        note(f"written: {args.out}")
+    return 0
+
+
+def _places(datasets: Iterable[str]) -> dict[str, Place]:
+    """Where the catalogue puts these data sets, in its order. A set whose data is not on this machine has no place:
+    a board must not depend on the presence of images."""
+    known = {name: index for index, name in enumerate(names())}
+    places: dict[str, Place] = {}
+    for name in sorted(set(datasets), key=lambda name: (known.get(name, len(known)), name)):
+        try:
+            found = info(name)
+        except WorkerError:
+            continue
+        places[name] = Place(found.suite, found.group)
+    return places
+
+
+def _of_suite(finals: list[JobState], places: dict[str, Place], suite: str | None) -> list[JobState]:
+    if suite is None:
+        return finals
+    suites = {name: place_of(name, places).suite for name in {state.job.dataset.name for state in finals}}
+    if finals and suite not in suites.values():
+        known = sorted(set(suites.values()))
+        near = get_close_matches(suite, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise UsageError(f"no final job belongs to suite {suite!r}; {hint}")
+    return [state for state in finals if suites[state.job.dataset.name] == suite]
+
+
+def _command(args: argparse.Namespace, sweeps: Sequence[str]) -> str:
+    """What makes this board again; the home and the output file are the reader's own."""
+    words = ["sweepboard", "leaderboard", *sweeps]
+    words += ["--suite", args.suite] if args.suite else []
+    words += ["--format", args.format] if args.format != "term" else []
+    return shlex.join([*words, "--no-costs"] if args.no_costs else words)
+
+
+def _render(board: Leaderboard, args: argparse.Namespace) -> str:
+    writers: dict[str, Callable[[Leaderboard], str]] = {"md": md.render, "csv": csv.render, "json": json_.render}
+    if args.format in writers:
+        return writers[args.format](board)
+    return term.render(board, _screen(to_file=args.out is not None))
+
+
+def _screen(to_file: bool) -> term.Screen:
+    if to_file or not sys.stdout.isatty():
+        return term.Screen()
+    return term.Screen(width=shutil.get_terminal_size().columns, styled=not os.environ.get("NO_COLOR"))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with written_whole(path) as draft:
+            draft.write_text(text, encoding="utf-8", newline="")
+            draft.chmod(0o644)  # a board is there to be read by others
+    except OSError as error:
+        raise UsageError(f"--out: cannot write {path}: {error.strerror}; name a file in a folder you own") from error

@@ -1,0 +1,287 @@
+"""The loop: claim → submit → listen → record, until nothing is left to do. The only writer of a running sweep.
+
+take back what dead drivers held; read in the results that they left spooled
+while jobs are in flight or can be claimed:
+    fill the free slots with claimed jobs          (not when draining)
+    listen to the pool for one event
+    Progress -> remember its epoch                 Done -> record the result
+    Lost, or a failed result -> the policy says: again after a pause, or failed for good
+    renew leases before they run out
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.policy import POLICY, pause_s
+from orchestrator.progress import SweepProgress
+from storage.files import read_spool
+from storage.records import Failure, Lease, Result, Status
+from storage.store import Entry, StaleLease, Store
+from workers.pools.protocol import Done, Lost, Pool, PoolEvent, Progress, Request
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 120.0
+_RENEW_EVERY_S = LEASE_S / 4
+_LISTEN_S = 0.5
+
+
+def this_owner() -> str:
+    """Who holds the leases: host, process namespace and process, so that a dead owner here can be told at once."""
+    return f"{_here()}:{os.getpid()}"
+
+
+def _here() -> str:
+    """Containers may share a host name and reuse process ids: the namespace tells them apart where there is one."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
+    except OSError:
+        namespace = "0"
+    return f"{socket.gethostname()}:{namespace}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the loop ended: jobs of the sweep by state, and how many attempts this driver `ran`.
+
+    `blocked` jobs wait for an artifact whose prepare job failed, or were left by a drained driver.
+    """
+
+    done: int
+    failed: int
+    blocked: int
+    interrupted: bool
+    ran: int
+    wall_s: float
+
+
+@dataclass
+class _InFlight:
+    entry: Entry
+    lease: Lease
+
+
+@dataclass
+class Loop:
+    """Drives one sweep on one pool. `watch` is called after every change with the progress, and must be quick."""
+
+    store: Store
+    sweep: str
+    pool: Pool
+    home: Path
+    watch: Callable[[SweepProgress, PoolEvent | None], None] = lambda progress, event: None
+    clock: Callable[[], float] = time.time
+    owner: str = field(default_factory=this_owner)
+    draining: bool = False
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._in_flight: dict[str, _InFlight] = {}
+        self._paused: list[tuple[float, Lease]] = []
+        self._uncounted: Counter[str] = Counter()
+        self._renewed_s = self.clock()
+        self._ran = 0
+        self._began_s = self.clock()
+        self.progress = SweepProgress(self.sweep)
+
+    def drain(self) -> None:
+        """Start nothing more; what runs is finished. Safe in a signal handler."""
+        self.draining = True
+
+    def stop(self) -> None:
+        """End what runs now and give it back to the store. Safe in a signal handler."""
+        self.draining = self.stopping = True
+
+    def run(self) -> Outcome:
+        """Until every job of the sweep is finished, blocked or held; or until drained."""
+        self.take_back()
+        self.progress = SweepProgress.of(self.sweep, self.store.jobs(self.sweep))
+        self.watch(self.progress, None)
+        while not self.stopping:
+            self._wake_paused()
+            if not self.draining:
+                self._fill()
+            if not self._in_flight and self._nothing_more():
+                break
+            self._handle(self.pool.next_event(_LISTEN_S))
+            self._renew()
+        self._give_back()
+        return self._outcome()
+
+    def take_back(self) -> None:
+        """Record results that were spooled and never stored; free jobs held by dead drivers of this host."""
+        for path, lease, result in read_spool(self.home):
+            try:
+                self.store.finish(lease, result)
+                log.info("job %s: result read in from the spool", result.job_id)
+            except StaleLease:
+                log.debug("job %s: spooled result of an old attempt dropped", result.job_id)
+            path.unlink(missing_ok=True)
+        self.store.expire()
+        for lease in self.store.leases(self.sweep):
+            if _is_dead(lease.owner):
+                self.store.release(lease, "its driver is gone")
+
+    def _fill(self) -> None:
+        free = self.pool.free_slots
+        if free < 1:
+            return
+        for entry, lease in self.store.claim(self.sweep, self.owner, free, LEASE_S):
+            self.store.start(lease)
+            self._in_flight[entry.job.job_id] = _InFlight(entry, lease)
+            self.progress.running[entry.job.job_id] = "start"
+            self.pool.submit(entry.job, lease, _request(entry))
+            self.watch(self.progress, None)
+
+    def _handle(self, event: PoolEvent | None) -> None:
+        flight = None if event is None else self._in_flight.get(event.job_id)
+        if event is None or flight is None or flight.lease.epoch != event.lease_epoch:
+            self.watch(self.progress, None)
+            return
+        if isinstance(event, Progress):
+            self._progressed(event, flight.lease)
+        else:
+            del self._in_flight[event.job_id]
+            self._ran += 1
+            if isinstance(event, Lost):
+                self._after_failure(flight, event.failure, None)
+            elif event.result.status is Status.FAILED and event.result.failure is not None:
+                self._after_failure(flight, event.result.failure, event.result)
+            else:
+                self._ended(flight, event)
+        self.watch(self.progress, event)
+
+    def _progressed(self, event: Progress, lease: Lease) -> None:
+        part = f" {event.done}/{event.total}" if event.total else ""
+        self.progress.running[event.job_id] = f"{event.stage}{part}"
+        if event.epoch is not None:
+            self.store.record_epoch(lease, event.epoch)
+
+    def _ended(self, flight: _InFlight, event: Done) -> None:
+        if event.result.status is Status.CANCELLED and self.stopping:
+            self._release(flight.lease, "the driver was stopped")
+        else:
+            self._record(flight.lease, event.result)
+
+    def _after_failure(self, flight: _InFlight, failure: Failure, result: Result | None) -> None:
+        job, lease = flight.entry.job, flight.lease
+        rule = POLICY[failure.failure_class]
+        self._uncounted[job.job_id] += 1
+        counted = self.store.counted_failures(job.job_id) + 1 if rule.counted else 0
+        wait_s = pause_s(failure.failure_class, counted if rule.counted else self._uncounted[job.job_id])
+        if wait_s is None:
+            final = result or Result(job_id=job.job_id, status=Status.FAILED, failure=failure)
+            self._record(lease, final)
+            return
+        log.warning("job %s: %s (%s); again in %g s", job.job_id, failure.failure_class, failure.message, wait_s)
+        self.progress.retries += 1
+        self.progress.running.pop(job.job_id, None)
+        cause = f"{failure.failure_class}: {failure.message}"
+        if rule.counted:
+            self._release(lease, cause, counted=True)
+        elif wait_s > 0:
+            self._paused.append((self.clock() + wait_s, lease))
+        else:
+            self._release(lease, cause)
+
+    def _record(self, lease: Lease, result: Result) -> None:
+        try:
+            self.store.finish(lease, result)
+        except StaleLease:
+            log.warning("job %s: its lease was lost; the result of this attempt is dropped", result.job_id)
+            self.progress.running.pop(result.job_id, None)
+            return
+        self.progress.finished(result.job_id, result)
+        _spool_of(self.home, lease).unlink(missing_ok=True)
+
+    def _release(self, lease: Lease, cause: str, *, counted: bool = False) -> None:
+        try:
+            self.store.release(lease, cause, counted=counted)
+        except StaleLease:
+            log.debug("job %s: nothing to release", lease.job_id)
+        self.progress.running.pop(lease.job_id, None)
+
+    def _wake_paused(self) -> None:
+        now_s = self.clock()
+        due = [lease for wake_s, lease in self._paused if wake_s <= now_s or self.draining]
+        self._paused = [item for item in self._paused if item[1] not in due]
+        for lease in due:
+            self._release(lease, "again after a pause")
+
+    def _renew(self) -> None:
+        now_s = self.clock()
+        if now_s - self._renewed_s < _RENEW_EVERY_S:
+            return
+        self._renewed_s = now_s
+        self.store.expire()
+        held = [flight.lease for flight in self._in_flight.values()]
+        valid = self.store.renew([*held, *(lease for _, lease in self._paused)], LEASE_S)
+        for job_id, flight in list(self._in_flight.items()):
+            if job_id in valid:
+                flight.lease = valid[job_id]
+            else:  # cancelled by a person, or taken by another driver: the attempt is void
+                self.pool.cancel(job_id, grace_s=10.0)
+        self._paused = [(wake_s, valid[lease.job_id]) for wake_s, lease in self._paused if lease.job_id in valid]
+
+    def _nothing_more(self) -> bool:
+        if self.draining:
+            return True
+        if self._paused:
+            return False
+        counts = self.store.counts(self.sweep)
+        return not counts.get(Status.LEASED, 0) and not counts.get(Status.RUNNING, 0)
+
+    def _give_back(self) -> None:
+        """Cancel what still runs, wait a moment for it, and release the rest: nothing stays leased to a dead driver."""
+        for job_id in self._in_flight:
+            self.pool.cancel(job_id, grace_s=5.0)
+        until_s = self.clock() + 5.0
+        while self._in_flight and self.clock() < until_s:
+            self._handle(self.pool.next_event(_LISTEN_S))
+        for flight in self._in_flight.values():
+            self._release(flight.lease, "the driver was stopped")
+        for _, lease in self._paused:
+            self._release(lease, "the driver was stopped")
+        self._in_flight.clear()
+        self._paused.clear()
+
+    def _outcome(self) -> Outcome:
+        counts = self.store.counts(self.sweep)
+        return Outcome(
+            done=counts.get(Status.DONE, 0),
+            failed=counts.get(Status.FAILED, 0),
+            blocked=counts.get(Status.PENDING, 0),
+            interrupted=self.draining,
+            ran=self._ran,
+            wall_s=self.clock() - self._began_s,
+        )
+
+
+def _request(entry: Entry) -> Request:
+    return Request(cpus=entry.resources.get("cpus", 1), gpus=entry.resources.get("gpus", 0))
+
+
+def _spool_of(home: Path, lease: Lease) -> Path:
+    return home / "spool" / f"{lease.job_id}.{lease.epoch}.json"
+
+
+def _is_dead(owner: str) -> bool:
+    """True only when the owner ran here and is certainly gone: unknown is not dead."""
+    where, _, pid = owner.rpartition(":")
+    if where != _here() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,103 @@
+"""The board as tidy CSV: one line per row, data set and seed, finished or not, with unrounded numbers.
+
+A job that is not done is a line with its status and empty numbers: a missing result must not look like a smaller table.
+Columns come in a fixed order; `param.<method>.<field>` columns are those that the methods of the board have, sorted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from functools import lru_cache
+
+from orchestrator.report.board import Leaderboard, Row, Section, Task
+from orchestrator.report.scores import score
+from storage.records import METRICS, BackboneRef, Recipe, canonical_json, thawed
+from storage.records.recipe import recipe_fields
+from storage.store import JobState
+
+_EPOCH_ONLY = ("train_loss", "train_top1_pct", "lr", "val_loss", "val_top1_pct")
+"""Metrics that a final job has per epoch or not at all."""
+
+_ROW = ("suite", "group", "row", "stack", "backbone", "rank")
+_JOB = ("dataset", "seed", "status", "job_id", "protocol_id")
+_PROTOCOL = ("protocol", "train_split", "score_split", "data_hash")
+_INPUT = ("weights_hash", "mean", "std", "interpolation", "crop_pct")
+
+
+def render(board: Leaderboard) -> str:
+    """CSV as in RFC 4180, but with `\\n` as line end. Lists stand as JSON."""
+    metrics = [name for name in board.metrics if name not in _EPOCH_ONLY]
+    facts = [name for name in metrics if not METRICS[name].is_cost]
+    costs = [name for name in metrics if METRICS[name].is_cost]
+    params = sorted({name for section in board.sections for row in section.rows for name in _params(row)})
+    recipe = [f"recipe.{name}" for name in recipe_fields()]
+    revisions = ["trainer_revision", "method_revisions", "schema"]
+    names = [*_ROW, *_JOB, *facts, *params, *_PROTOCOL, *_INPUT, *recipe, *revisions, *costs]
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, names, restval="", extrasaction="raise", lineterminator="\n")
+    writer.writeheader()
+    for section in board.sections:
+        tasks = {(task.dataset, task.data_hash): task for task in section.tasks}
+        for row in section.rows:
+            shared = _row_values(section, row)
+            for state in row.states:
+                dataset = state.job.dataset
+                writer.writerow(shared | _job_values(state, tasks[dataset.name, dataset.data_hash], metrics))
+    return sink.getvalue()
+
+
+def _params(row: Row) -> dict[str, str]:
+    return {f"param.{call.name}.{name}": _text(value) for call in row.methods for name, value in call.params}
+
+
+def _row_values(section: Section, row: Row) -> dict[str, str]:
+    revisions = {call.name: call.revision for call in row.methods}
+    return {
+        "suite": section.suite,
+        "row": row.title,
+        "stack": row.stack,
+        "backbone": row.backbone.label,
+        "rank": _text(row.rank),
+        "trainer_revision": str(row.trainer_revision),
+        "method_revisions": canonical_json(revisions),
+    } | _params(row)
+
+
+def _job_values(state: JobState, task: Task, metrics: list[str]) -> dict[str, str]:
+    job = state.job
+    known = state.result.metrics if state.result is not None and score(state) is not None else {}
+    return {
+        "group": task.place.group,
+        "dataset": job.dataset.name,
+        "seed": str(job.seed),
+        "status": state.status.value,
+        "job_id": job.job_id,
+        "protocol_id": job.protocol_id,
+        "protocol": job.protocol,
+        "train_split": job.train_split,
+        "score_split": job.score_split,
+        "data_hash": job.dataset.data_hash,
+        "schema": str(job.schema),
+        **_input_values(job.backbone),
+        **_recipe_values(job.recipe),
+        **{name: _text(known[name]) for name in metrics if name in known},
+    }
+
+
+@lru_cache
+def _input_values(backbone: BackboneRef) -> dict[str, str]:
+    return {name: _text(getattr(backbone, name)) for name in _INPUT}
+
+
+@lru_cache
+def _recipe_values(recipe: Recipe) -> dict[str, str]:
+    return {f"recipe.{name}": _text(getattr(recipe, name)) for name in recipe_fields()}
+
+
+def _text(value: object) -> str:
+    """Nothing for None, text as it is, everything else as JSON (shortest form that reads back as the same number)."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(thawed(value))

@@ -1,0 +1,69 @@
+"""What stands under every board: where its numbers come from, and how to get them again."""
+
+from __future__ import annotations
+
+from orchestrator.report.board import SCORE, Leaderboard, Protocol, Section
+from orchestrator.report.table import one_line, shared_recipe_in_use
+from storage.records import Status
+
+_SELECTION = {
+    "honest": "last epoch, test read once",
+    "paper": "last epoch, but test read during training",
+}
+
+
+def section_title(section: Section) -> str:
+    """One line: suite, what the cells are, how they were measured."""
+    return f"{section.suite}: test top-1 (%), mean±std over {_seeds(section)}; {protocol_words(section.protocol)}"
+
+
+def protocol_words(protocol: Protocol) -> str:
+    """The protocol as a reader says it."""
+    selection = _SELECTION.get(protocol.selection, f"selection {protocol.selection}")
+    return (
+        f"{selection}, {protocol.train_split} -> {protocol.score_split}, {protocol.precision}, resize {protocol.resize}"
+    )
+
+
+def section_lines(section: Section) -> list[str]:
+    """What a reader must know of this section: ranking, what parts it from its neighbours, recipe, notes."""
+    lines = [f"Ranked by {section.averages[-1][1]}; a row with anything missing has no average and no rank."]
+    for name, others in section.differs:
+        here = getattr(section.protocol, name)
+        lines.append(
+            f"Not comparable with the other tables of {section.suite}: {name} is {here} here, {_or(others)} there."
+        )
+    lines.append(f"Recipe of all rows (what is not named differs by row or is off): {shared_recipe_in_use(section)}")
+    return lines + [one_line(note) for note in section.notes]
+
+
+def board_lines(board: Leaderboard) -> list[str]:
+    """Sweep, results, what is missing, seeds, devices, versions, the command."""
+    lines = [f"Sweep: {', '.join(one_line(name) for name in board.sweeps)}"] if board.sweeps else []
+    lines.append(f"Results: {coverage(board)}; seeds {', '.join(str(seed) for seed in board.seeds)}")
+    timed = ", wall_s (whole jobs as they ran, no speed measurement)" if "wall_s" in board.metrics else ""
+    lines.append(f"Means over a row's results: params (without head), head, MACs{timed}")
+    if board.devices:
+        lines.append(f"Devices: {', '.join(one_line(name) for name in board.devices)}")
+    if board.versions:
+        lines.append(f"Versions: {', '.join(f'{name} {one_line(version)}' for name, version in board.versions)}")
+    return [*lines, f"Made by: {one_line(board.command)}"] if board.command else lines
+
+
+def coverage(board: Leaderboard) -> str:
+    """ "28 of 30 jobs done (1 failed, 1 pending)"; tasks that a row lacks count as never planned."""
+    other = {status: count for status, count in board.counts.items() if status is not Status.DONE}
+    reasons = [f"{other[status]} {status.value}" for status in Status if status in other]
+    planned = sum(board.counts.values())
+    scoreless = board.counts.get(Status.DONE, 0) - board.done
+    reasons += [f"{scoreless} done without {SCORE}"] if scoreless else []
+    reasons += [f"{board.expected - planned} never planned"] if board.expected > planned else []
+    return f"{board.done} of {board.expected} jobs done" + (f" ({', '.join(reasons)})" if reasons else "")
+
+
+def _seeds(section: Section) -> str:
+    return f"{section.seeds} seeds" if section.seeds > 1 else "1 seed (no std)"
+
+
+def _or(values: tuple[str, ...]) -> str:
+    return " or ".join(values)

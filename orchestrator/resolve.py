@@ -1,0 +1,127 @@
+"""Names in a spec -> what they stand for. What is unknown is a problem; what is only missing here is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from methods.api import BackboneFacts, MethodError
+from methods.facts import MethodFacts
+from orchestrator.catalogue import Catalogue
+from orchestrator.spec import BackboneSpec, SweepSpec
+from orchestrator.spec_methods import StackSpec
+from orchestrator.spec_problems import Place, Problem, named
+from storage.records import BackboneRef, DatasetRef
+from workers.errors import UnknownBackbone, UnknownDataset, WorkerError
+
+UNKNOWN = "unknown"
+"""Stands for a hash that is not known yet; jobs that carry it are counted and shown, never stored or run."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone of the spec. `facts` is None where nobody has looked at it on this machine."""
+
+    ref: BackboneRef
+    facts: BackboneFacts | None
+    weights: Path | None = None
+
+    @property
+    def is_resolved(self) -> bool:
+        return self.ref.weights_hash != UNKNOWN and self.facts is not None
+
+
+@dataclass
+class Lookup:
+    """Everything that has been looked up for one spec: each name once, each problem and each missing thing once."""
+
+    spec: SweepSpec
+    catalogue: Catalogue
+    problems: list[Problem] = field(default_factory=list)
+    missing: dict[str, None] = field(default_factory=dict)  # an ordered set
+    _methods: dict[str, MethodFacts | None] = field(default_factory=dict)
+    _backbones: dict[tuple[str, str | None], Backbone | None] = field(default_factory=dict)
+    _datasets: dict[str, DatasetRef] = field(default_factory=dict)
+
+    def problem(self, path: Place, text: str) -> None:
+        self.problems.append(self.spec.problem(path, text))
+
+    def methods(self, stack: StackSpec) -> tuple[MethodFacts, ...] | None:
+        """The facts of every member; None when one of them is unknown."""
+        found = []
+        for member in stack.members:
+            if member.name not in self._methods:
+                self._methods[member.name] = self._method(member.name, member.path)
+            elif self._methods[member.name] is None:
+                self._method(member.name, member.path)
+            found.append(self._methods[member.name])
+        return None if None in found else tuple(facts for facts in found if facts is not None)
+
+    def _method(self, name: str, path: Place) -> MethodFacts | None:
+        if ":" not in name and name not in self.catalogue.method_names:
+            self.problem(path, named("method", name, self.catalogue.method_names))
+            return None
+        try:
+            return self.catalogue.method(name)
+        except MethodError as error:
+            self.problem(path, str(error))
+            return None
+
+    def backbone(self, given: BackboneSpec) -> Backbone | None:
+        """The backbone; None when there is none of that name."""
+        key = (given.name, given.weights)
+        if key not in self._backbones:
+            self._backbones[key] = self._backbone(given)
+        return self._backbones[key]
+
+    def _backbone(self, given: BackboneSpec) -> Backbone | None:
+        weights, path = given.weights, None
+        if weights is not None and weights not in ("default", "random"):
+            path = self.spec.folder / Path(weights).expanduser()
+            weights = str(path)
+        ref = BackboneRef(given.name, UNKNOWN)
+        try:
+            facts = self.catalogue.backbone_facts(given.name)
+            if facts is None:
+                text = f"facts of backbone {given.name!r}: only timm knows them; install sweepboard[train]"
+                self.missing[text] = None
+                return Backbone(ref, None, path)
+        except UnknownBackbone as error:
+            self.problem(given.path, str(error))
+            return None
+        try:
+            ref = self.catalogue.backbone_ref(given.name, weights)
+        except WorkerError as error:
+            self.missing[str(error)] = None
+        return Backbone(ref, facts, path)
+
+    def datasets(self, patterns: Iterable[tuple[str, Place]]) -> tuple[DatasetRef, ...]:
+        """The data sets that the patterns stand for, each once, in the order of the spec."""
+        found: dict[str, DatasetRef] = {}
+        for pattern, path in patterns:
+            for name in self.names(pattern, path):
+                found[name] = self._dataset(name)
+        return tuple(found.values())
+
+    def names(self, pattern: str, path: Place) -> tuple[str, ...]:
+        """Names of the data sets that one pattern stands for; none, and a problem, when it is unknown."""
+        try:
+            return self.catalogue.expand(pattern)
+        except UnknownDataset as error:
+            self.problem(path, str(error))
+            return ()
+        except WorkerError as error:
+            self.missing[str(error)] = None
+            return (pattern,)
+
+    def _dataset(self, name: str) -> DatasetRef:
+        if name not in self._datasets:
+            classes, data_hash = 0, UNKNOWN
+            try:
+                classes = self.catalogue.classes(name)
+                data_hash = self.catalogue.data_hash(name)
+            except WorkerError as error:
+                self.missing[str(error)] = None
+            self._datasets[name] = DatasetRef(name, data_hash, classes)
+        return self._datasets[name]

@@ -1,0 +1,83 @@
+"""Where a command works: the home folder, its store and its caches, opened once and named on the first line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UsageError
+from storage.home import cache_dir, find_home, store_url
+from storage.open import open_store
+from storage.store import Store, UnknownSweep
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open home. `data_root` holds the user's data sets (SWEEPBOARD_DATA); None when there is none."""
+
+    home: Path
+    cache: Path
+    data_root: Path | None
+    store: Store
+
+
+def add_home_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--home", type=Path, metavar="DIR", help="where everything is kept (default: $SWEEPBOARD_HOME or .sweepboard)"
+    )
+
+
+@contextmanager
+def open_session(args: argparse.Namespace) -> Iterator[Session]:
+    """The session a command works in; says on stderr which home it is."""
+    env = dict(os.environ)
+    if args.home is not None:
+        env["SWEEPBOARD_HOME"] = str(args.home)
+    home = find_home(Path.cwd(), env)
+    print(f"home: {home}", file=sys.stderr)
+    store = open_store(store_url(home, env))
+    data = env.get("SWEEPBOARD_DATA")
+    try:
+        yield Session(home, cache_dir(home, env), Path(data) if data else None, store)
+    finally:
+        store.close()
+
+
+def pick_sweep(session: Session, name: str | None) -> str:
+    """The sweep of that name, or the latest one. Raises UsageError with the nearest name."""
+    known = session.store.sweeps()
+    if not known:
+        raise UsageError("the store holds no sweep yet; `sweepboard run SPEC` makes one")
+    if name is None:
+        return known[-1]
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known[-5:])}."
+        raise UsageError(f"no sweep {name!r} in this store.{hint}") from UnknownSweep(name)
+    return name
+
+
+def out(text: str = "") -> None:
+    """Data for the user: to stdout."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """Anything else: to stderr."""
+    print(text, file=sys.stderr)
+
+
+def add_command(
+    commands: argparse._SubParsersAction[Any], name: str, run: object, description: str
+) -> argparse.ArgumentParser:
+    """A sub-command with its help and the function that does it."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=description, description=description)
+    command.set_defaults(run=run)
+    return command

@@ -1,0 +1,219 @@
+"""The shape of a spec file, checked by pydantic; names (methods, data sets, backbones) are checked by the plan."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from methods.api import Domain
+from orchestrator.spec_problems import Place, named
+from orchestrator.spec_yaml import Document
+
+MAX_JOBS = 100_000
+_MOST_SEEDS = 100_000
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+
+
+def _wrong(text: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong", "{text}", {"text": text})
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) or value is None else [value]
+
+
+def _counted(value: object) -> object:
+    """`seeds: 3` means 0, 1, 2."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= _MOST_SEEDS:
+            raise _wrong(f"is {value}; expected a number of seeds (1 to {_MOST_SEEDS}) or a list of seeds")
+        return list(range(value))
+    if not isinstance(value, list):
+        raise _wrong(f"is {value!r}; expected a number (3 means 0, 1, 2) or a list such as [0, 1, 2]")
+    return value
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    seen = [value for position, value in enumerate(values) if value in values[:position]] if len(values) < 1000 else []
+    if seen:
+        raise _wrong(f"has {seen[0]!r} twice; keep one")
+    return values
+
+
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise _wrong(f"is {gpus:g}; a job takes part of one GPU (up to 1) or whole GPUs")
+    return gpus
+
+
+class BackboneFile(_Part):
+    """`vit_tiny_patch16_224`, or `{name: …, weights: ./file.safetensors}`."""
+
+    name: str = Field(min_length=1)
+    weights: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class ResourcesFile(_Part):
+    """What one job asks of a slot; no part of the job's identity."""
+
+    gpus: Annotated[float, Field(ge=0, le=1024), AfterValidator(_whole_above_one)] = 0.0
+    cpus: Annotated[float, Field(gt=0, le=4096)] = 1.0
+
+
+class OverrideFile(_Part):
+    """Where `match` holds, `set` replaces; the last match wins."""
+
+    match: dict[str, Any]
+    set: dict[str, Any] = Field(min_length=1)
+
+
+_Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class IncludeFile(_Part):
+    """Jobs beside the product; what is left out is taken from the spec's own lists."""
+
+    method: Any
+    backbone: Annotated[list[BackboneFile] | None, BeforeValidator(_listed)] = None
+    dataset: Annotated[list[str] | None, BeforeValidator(_listed)] = None
+    seed: Annotated[list[_Seed] | None, BeforeValidator(_listed)] = None
+
+
+def _domain(value: object) -> Domain:
+    """`{log: [1e-4, 1e-2]}`, `{uniform: [0, 1]}`, `{int: [1, 15]}` or `{choice: [a, b]}`."""
+    form = "expected {log: [low, high]}, {uniform: [low, high]}, {int: [low, high]} or {choice: [a, b, …]}"
+    if not isinstance(value, dict) or len(value) != 1:
+        raise _wrong(f"is {value!r}; {form}")
+    ((kind, values),) = value.items()
+    if kind not in ("log", "uniform", "int", "choice") or not isinstance(values, list):
+        raise _wrong(f"is {value!r}; {form}")
+    if not values or any(isinstance(item, list | dict) for item in values):
+        raise _wrong(f"is {value!r}; the values are plain numbers or words, at least one")
+    if kind != "choice":
+        kinds = int if kind == "int" else (int, float)
+        numbers = [item for item in values if isinstance(item, kinds) and not isinstance(item, bool)]
+        if len(values) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
+            raise _wrong(f"is {value!r}; expected two {'whole ' if kind == 'int' else ''}numbers, the lower one first")
+        if kind == "log" and numbers[0] <= 0:
+            raise _wrong(f"is {value!r}; a log domain starts above 0")
+    return Domain(kind, tuple(values))
+
+
+class TuneFile(_Part):
+    """One Optuna study per cell (stack × backbone × data set); an empty space means the methods' own."""
+
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 20
+    space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = {}
+    sampler: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
+    pruner: Literal["none", "median", "successive_halving", "hyperband"] = "median"
+
+
+class SpecFile(_Part):
+    """A sweep spec (DESIGN, section 2). Axes multiply: methods × backbones × datasets × lists in `train` × seeds."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    datasets: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+    backbones: Annotated[list[BackboneFile], Field(min_length=1), AfterValidator(_distinct)]
+    methods: Annotated[list[Any], Field(min_length=1)]
+    seeds: Annotated[list[_Seed], BeforeValidator(_counted), Field(min_length=1), AfterValidator(_distinct)] = [0]
+    train: dict[str, Any] = {}
+    resources: ResourcesFile = ResourcesFile()
+    zip: list[Annotated[dict[str, list[Any]], Field(min_length=1)]] = []
+    exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []
+    include: list[IncludeFile] = []
+    overrides: list[OverrideFile] = []
+    phase: Literal["final", "search"] = "final"
+    protocol: Literal["honest", "paper"] = "honest"
+    also_evaluate: list[str] = []
+    tune: TuneFile | None = None
+    max_jobs: Annotated[int, Field(ge=1, le=10_000_000)] = MAX_JOBS
+
+
+_PARTS: dict[str, type[_Part]] = {
+    "backbones": BackboneFile,
+    "backbone": BackboneFile,
+    "resources": ResourcesFile,
+    "include": IncludeFile,
+    "overrides": OverrideFile,
+    "tune": TuneFile,
+}
+_HINTS = {"label": "belongs inside a method: `lora: {rank: 8, label: my name}`"}
+
+
+def checked(raw: dict[str, Any], document: Document) -> tuple[SpecFile, dict[str, list[int]]]:
+    """The spec's shape, and for every list the file positions of the elements that were kept.
+
+    What is wrong becomes a problem of the document; the rest is kept, so that the plan finds the other problems in
+    the same run.
+    """
+    kept = {key: list(range(len(value))) for key, value in raw.items() if isinstance(value, list)}
+    try:
+        return SpecFile.model_validate(raw), kept
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+    rest = dict(raw)
+    for detail in details:
+        location = detail["loc"]
+        document.problem(_real(location, raw), _text(detail))
+        key = str(location[0])
+        if len(location) > 1 and isinstance(location[1], int) and key in kept:
+            kept[key] = [position for position in kept[key] if position != location[1]]
+        else:
+            kept[key] = []
+            rest.pop(key, None)
+    rest.update({key: [raw[key][position] for position in kept[key]] for key in kept if key in rest})
+    for key, anything in {"name": "unnamed", "datasets": ["-"], "backbones": ["-"], "methods": ["-"]}.items():
+        rest[key] = rest.get(key) or anything  # never planned: the position list is empty and the problem noted
+    return SpecFile.model_validate(rest), kept
+
+
+def _real(location: tuple[int | str, ...], raw: object) -> Place:
+    """The location without pydantic's own parts: what of it the file has, and the key that it should have."""
+    path: list[int | str] = []
+    for part in location:
+        if isinstance(raw, list) and isinstance(part, int):
+            raw = raw[part]
+        elif isinstance(raw, dict) and isinstance(part, str):
+            raw = raw.get(part)
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _text(detail: ErrorDetails) -> str:
+    kind, value, location = detail["type"], detail["input"], detail["loc"]
+    if kind == "extra_forbidden":
+        parts = [_PARTS[part] for part in location[:-1] if part in _PARTS]
+        known = (parts[-1] if parts else SpecFile).model_fields
+        return _HINTS.get(str(location[-1])) or named("key", str(location[-1]), known)
+    if kind in _TEXTS:
+        return _TEXTS[kind] or str(detail["msg"])
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+    if kind == "literal_error":
+        return f"is {shown}; expected {detail['ctx']['expected']}"
+    if kind in _EXPECTED:
+        return f"is {shown}; expected {_EXPECTED[kind]}"
+    return f"is {shown}; {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+_TEXTS = {"missing": "is missing", "too_short": "is empty; expected at least one", "wrong": ""}
+_EXPECTED = {
+    "list_type": "a list, written [a, b]",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "dict_type": "keys with values, written {key: value}",
+    "model_type": "a name, or keys with values",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' (100 at most)",
+}
