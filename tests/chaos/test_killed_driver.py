@@ -1,0 +1,93 @@
+"""Kill the driver of a real sweep at random moments: the same command goes on, and the board is the same to the byte."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SPEC = """\
+name: killed
+datasets: [embedded/digits, embedded/count]
+backbones: [nano_vit]
+methods: [linear, {lora: {rank: 4}}, {gps: {connections_per_neuron: [1, 2], train: {epochs: 1}}}]
+seeds: 1
+train: {epochs: 1, batch_size: 64}
+"""
+
+
+def sweepboard(home: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "orchestrator.cli", *words, "--home", str(home)]
+
+
+def board(home: Path) -> str:
+    words = sweepboard(home, "leaderboard", "killed", "--format", "csv", "--no-costs")
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def status(home: Path) -> dict[str, object]:
+    done = subprocess.run(sweepboard(home, "status", "killed", "--json"), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "killed.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+@pytest.mark.slow
+def test_five_random_kills_leave_the_board_as_an_undisturbed_run_makes_it(spec, tmp_path):
+    calm, wild = tmp_path / "calm", tmp_path / "wild"
+    subprocess.run(sweepboard(calm, "run", str(spec)), check=True, capture_output=True)
+    moments = random.Random(0)
+    for _ in range(5):
+        driver = subprocess.Popen(sweepboard(wild, "run", str(spec)), stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(1.0, 12.0))
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    began_s = time.monotonic()
+    subprocess.run(sweepboard(wild, "run", str(spec)), check=True, capture_output=True)
+    assert time.monotonic() - began_s < 100  # a dead driver's leases are not waited for
+    assert board(wild) == board(calm)
+    assert status(wild)["by_status"] == {"done": status(wild)["jobs"]}
+
+
+@pytest.mark.slow
+def test_ctrl_c_drains_and_the_same_command_goes_on(spec, tmp_path):
+    home = tmp_path / "home"
+    driver = subprocess.Popen(sweepboard(home, "run", str(spec)), stderr=subprocess.PIPE, text=True)
+    while not (home / "store.db").exists() or len(list((home / "logs").glob("*"))) < 2:
+        time.sleep(0.2)
+    driver.send_signal(signal.SIGINT)
+    _, stderr = driver.communicate(timeout=60)
+    assert driver.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert set(status(home)["by_status"]) <= {"done", "pending"}
+    again = subprocess.run(sweepboard(home, "run", str(spec)), check=False, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert status(home)["by_status"] == {"done": status(home)["jobs"]}
+
+
+@pytest.mark.slow
+def test_two_drivers_at_once_share_the_work(spec, tmp_path):
+    home = tmp_path / "home"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    drivers = [
+        subprocess.Popen(sweepboard(home, "run", str(spec)), stderr=subprocess.PIPE, text=True, env=env)
+        for _ in range(2)
+    ]
+    for driver in drivers:
+        _, stderr = driver.communicate(timeout=300)
+        assert driver.returncode == 0, stderr
+    done = subprocess.run(sweepboard(home, "status", "killed", "--json"), capture_output=True, text=True, check=True)
+    record = json.loads(done.stdout)
+    assert record["by_status"] == {"done": record["jobs"]}
+    attempts = list((home / "logs").glob("*.log"))
+    assert len(attempts) == record["jobs"]  # one log per attempt: no job ran twice
