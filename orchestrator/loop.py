@@ -12,19 +12,18 @@ while jobs are in flight or can be claimed:
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.owners import is_dead, this_owner
 from orchestrator.policy import POLICY, pause_s
 from orchestrator.progress import SweepProgress
 from storage.files import read_spool
 from storage.records import Failure, Lease, Result, Status
-from storage.store import Entry, StaleLease, Store
+from storage.store import Entry, JobState, StaleLease, Store
 from workers.pools.protocol import Done, Lost, Pool, PoolEvent, Progress, Request
 
 log = logging.getLogger(__name__)
@@ -32,20 +31,6 @@ log = logging.getLogger(__name__)
 LEASE_S = 120.0
 _RENEW_EVERY_S = LEASE_S / 4
 _LISTEN_S = 0.5
-
-
-def this_owner() -> str:
-    """Who holds the leases: host, process namespace and process, so that a dead owner here can be told at once."""
-    return f"{_here()}:{os.getpid()}"
-
-
-def _here() -> str:
-    """Containers may share a host name and reuse process ids: the namespace tells them apart where there is one."""
-    try:
-        namespace = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
-    except OSError:
-        namespace = "0"
-    return f"{socket.gethostname()}:{namespace}"
 
 
 @dataclass(frozen=True)
@@ -71,12 +56,16 @@ class _InFlight:
 
 @dataclass
 class Loop:
-    """Drives one sweep on one pool. `watch` is called after every change with the progress, and must be quick."""
+    """Drives one sweep on one pool; `only` restricts it to those job ids.
+
+    `watch` is called after every change with the progress, and must be quick.
+    """
 
     store: Store
     sweep: str
     pool: Pool
     home: Path
+    only: Sequence[str] | None = None
     watch: Callable[[SweepProgress, PoolEvent | None], None] = lambda progress, event: None
     clock: Callable[[], float] = time.time
     owner: str = field(default_factory=this_owner)
@@ -103,7 +92,7 @@ class Loop:
     def run(self) -> Outcome:
         """Until every job of the sweep is finished, blocked or held; or until drained."""
         self.take_back()
-        self.progress = SweepProgress.of(self.sweep, self.store.jobs(self.sweep))
+        self.progress = SweepProgress.of(self.sweep, self._states())
         self.watch(self.progress, None)
         while not self.stopping:
             self._wake_paused()
@@ -116,6 +105,16 @@ class Loop:
         self._give_back()
         return self._outcome()
 
+    def _counts(self) -> Counter[Status]:
+        """Jobs by status; asked again and again while another driver holds the last ones, so no job is read."""
+        if self.only is None:
+            return Counter(self.store.counts(self.sweep))
+        return Counter(self.store.known(self.only).values())
+
+    def _states(self) -> list[JobState]:
+        wanted = None if self.only is None else frozenset(self.only)
+        return [state for state in self.store.jobs(self.sweep) if wanted is None or state.job.job_id in wanted]
+
     def take_back(self) -> None:
         """Record results that were spooled and never stored; free jobs held by dead drivers of this host."""
         for path, lease, result in read_spool(self.home):
@@ -127,14 +126,14 @@ class Loop:
             path.unlink(missing_ok=True)
         self.store.expire()
         for lease in self.store.leases(self.sweep):
-            if _is_dead(lease.owner):
+            if is_dead(lease.owner):
                 self.store.release(lease, "its driver is gone")
 
     def _fill(self) -> None:
         free = self.pool.free_slots
         if free < 1:
             return
-        for entry, lease in self.store.claim(self.sweep, self.owner, free, LEASE_S):
+        for entry, lease in self.store.claim(self.sweep, self.owner, free, LEASE_S, self.only):
             self.store.start(lease)
             self._in_flight[entry.job.job_id] = _InFlight(entry, lease)
             self.progress.running[entry.job.job_id] = "start"
@@ -236,8 +235,8 @@ class Loop:
             return True
         if self._paused:
             return False
-        counts = self.store.counts(self.sweep)
-        return not counts.get(Status.LEASED, 0) and not counts.get(Status.RUNNING, 0)
+        counts = self._counts()
+        return not counts[Status.LEASED] and not counts[Status.RUNNING]
 
     def _give_back(self) -> None:
         """Cancel what still runs, wait a moment for it, and release the rest: nothing stays leased to a dead driver."""
@@ -254,11 +253,11 @@ class Loop:
         self._paused.clear()
 
     def _outcome(self) -> Outcome:
-        counts = self.store.counts(self.sweep)
+        counts = self._counts()
         return Outcome(
-            done=counts.get(Status.DONE, 0),
-            failed=counts.get(Status.FAILED, 0),
-            blocked=counts.get(Status.PENDING, 0),
+            done=counts[Status.DONE],
+            failed=counts[Status.FAILED],
+            blocked=counts[Status.PENDING],
             interrupted=self.draining,
             ran=self._ran,
             wall_s=self.clock() - self._began_s,
@@ -271,17 +270,3 @@ def _request(entry: Entry) -> Request:
 
 def _spool_of(home: Path, lease: Lease) -> Path:
     return home / "spool" / f"{lease.job_id}.{lease.epoch}.json"
-
-
-def _is_dead(owner: str) -> bool:
-    """True only when the owner ran here and is certainly gone: unknown is not dead."""
-    where, _, pid = owner.rpartition(":")
-    if where != _here() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

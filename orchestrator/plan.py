@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.catalogue import Catalogue
-from orchestrator.plan_axes import Variant, shared_axes, variants
 from orchestrator.plan_jobs import Change, JobMaker, Resolved
 from orchestrator.plan_rows import row_names
 from orchestrator.plan_rules import Block, Mask, changes, check_match, mask
 from orchestrator.plan_tune import check_tune
+from orchestrator.plan_variants import Variant, shared_train, variants
 from orchestrator.resolve import UNKNOWN, Backbone, Lookup
 from orchestrator.spec import Rule, SweepSpec
 from orchestrator.spec_problems import SpecError, path_text
@@ -105,12 +105,12 @@ def _stop(lookup: Lookup) -> None:
 def _blocks(lookup: Lookup) -> list[Block]:
     """The spec's own product and one block per include; every name is looked up, so that every problem is found."""
     spec = lookup.spec
-    shared = shared_axes(lookup)
+    shared = shared_train(lookup)
     found = [[variant for stack in spec.stacks for variant in variants(lookup, stack, shared)]]
     found += [variants(lookup, include.stack, shared) for include in spec.include]
     backbones = tuple(one for one in map(lookup.backbone, spec.backbones) if one is not None)
     datasets = lookup.datasets(spec.datasets)
-    rows = row_names([variant for group in found for variant in group])
+    rows = row_names(lookup, [variant for group in found for variant in group])
     blocks = [Block((), tuple(found[0]), tuple(rows[: len(found[0])]), backbones, datasets, spec.seeds)]
     start = len(found[0])
     for include, group in zip(spec.include, found[1:], strict=True):

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from methods.facts import Value, refuse_stack
+from methods.facts import Params, Value, refuse_stack
 from methods.params import resolve_params
-from orchestrator.plan_axes import Variant
+from orchestrator.plan_variants import Variant
 from orchestrator.recipes import resolved_recipe
 from orchestrator.resolve import Backbone, Lookup
 from storage.records import ArtifactKey, DatasetRef, Job, MethodCall, Phase, Recipe, frozen
@@ -26,7 +26,7 @@ class Resolved:
     calls: tuple[MethodCall, ...]
     recipe: Recipe
     resources: Mapping[str, float]
-    needs: tuple[tuple[str, int, Mapping[str, Value]], ...]
+    needs: tuple[tuple[str, int, Params], ...]
     refusal: str | None
 
 
@@ -52,7 +52,7 @@ class JobMaker:
             self.lookup.problem((*path, name), f"{text} (for {variant.stack.name} on {backbone.ref.name})")
         resources: dict[str, Any] = {**spec.resources, **_set(changes, "resources")}
         needs = tuple(
-            (kind, position, dict(deciding))
+            (kind, position, deciding)
             for position, (facts, own) in enumerate(zip(variant.methods, params, strict=True))
             for kind, deciding in facts.needs_for(own)
         )
@@ -82,13 +82,14 @@ class JobMaker:
         )
 
     def _key(
-        self, need: tuple[str, int, Mapping[str, Value]], point: tuple[Resolved, Backbone, DatasetRef, str, int]
+        self, need: tuple[str, int, Params], point: tuple[Resolved, Backbone, DatasetRef, str, int]
     ) -> ArtifactKey:
         kind, position, params = need
         resolved, backbone, dataset, split, seed = point
-        short = (id(resolved), kind, position, dataset.name, seed)
+        call, recipe, ref = resolved.calls[position], resolved.recipe, backbone.ref
+        read = (recipe.image_size, recipe.resize, recipe.precision)
+        short = (kind, call.name, params, ref, read, dataset.name, seed)
         if short not in self._keys:
-            call, recipe, ref = resolved.calls[position], resolved.recipe, backbone.ref
             inputs: dict[str, object] = {
                 "method": call.name,
                 "revision": call.revision,
@@ -107,7 +108,7 @@ class JobMaker:
                 "precision": recipe.precision,
                 "seed": seed,
             }
-            inputs |= {f"{call.name}.{name}": value for name, value in params.items()}
+            inputs |= {f"{call.name}.{name}": value for name, value in params}
             self._keys[short] = ArtifactKey(kind, frozen(inputs))
         return self._keys[short]
 

@@ -6,14 +6,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from methods.facts import Value
-from orchestrator.plan_axes import TRAIN, Target, Variant
+from orchestrator.plan_axes import TRAIN, Target
+from orchestrator.plan_variants import Variant
+from orchestrator.resolve import Lookup
+from orchestrator.spec_problems import path_text
 
 
-def row_names(variants: Sequence[Variant]) -> list[str]:
+def row_names(lookup: Lookup, variants: Sequence[Variant]) -> list[str]:
     """One name per variant, e.g. `gps(connections_per_neuron=3)`, `lora+pyra(merge_rate=low)`, `full lr=0.001`.
 
-    A value is shown when the spec gives it somewhere and variants of the same stack or label differ in it. Variants
-    that come out with one name are one row: they are equal.
+    A value is shown when the spec gives it somewhere and variants of the same stack or label differ in it. Two
+    different variants with one name (a label used twice) are a problem: their scores would be averaged.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for at, variant in enumerate(variants):
@@ -23,7 +26,17 @@ def row_names(variants: Sequence[Variant]) -> list[str]:
         shown = _telling([variants[at] for at in members])
         for at in members:
             names[at] = _name(name, variants[at], shown)
+    first: dict[str, Variant] = {}
+    for name, variant in zip(names, variants, strict=True):
+        other = first.setdefault(name, variant)
+        if _content(other) != _content(variant):
+            text = f"comes out as row {name!r}, as {path_text(other.stack.path)} does; give one of them a `label`"
+            lookup.problem(variant.stack.path, text)
     return names
+
+
+def _content(variant: Variant) -> tuple[object, ...]:
+    return (variant.stack.name, variant.params, variant.recipe)
 
 
 def _telling(variants: Sequence[Variant]) -> list[Target]:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from methods.facts import Value
 from methods.params import resolve_params
-from orchestrator.plan_axes import Variant
+from orchestrator.plan_variants import Variant
 from orchestrator.recipes import is_recipe_field, recipe_facts, recipe_value
 from orchestrator.resolve import Backbone, Lookup
 from orchestrator.spec import Rule

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from methods.facts import MethodFacts
 from methods.params import resolve_params
-from orchestrator.plan_axes import TRAIN, Target, Variant
+from orchestrator.plan_axes import TRAIN, Target
+from orchestrator.plan_variants import Variant
 from orchestrator.recipes import is_recipe_field, recipe_facts, recipe_value
 from orchestrator.resolve import Lookup
 from orchestrator.spec_problems import Place, named

@@ -41,4 +41,4 @@ def pause_s(failure_class: FailureClass, failures_so_far: int) -> float | None:
     rule = POLICY[failure_class]
     if failures_so_far >= rule.attempts:
         return None
-    return min(rule.wait_s * 2 ** (failures_so_far - 1), _LONGEST_WAIT_S)
+    return min(rule.wait_s * 2.0 ** (failures_so_far - 1), _LONGEST_WAIT_S)

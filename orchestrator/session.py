@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from methods.params import did_you_mean
 from orchestrator.errors import UsageError
 from storage.home import cache_dir, find_home, store_url
 from storage.open import open_store
@@ -58,8 +58,7 @@ def pick_sweep(session: Session, name: str | None) -> str:
     if name is None:
         return known[-1]
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known[-5:])}."
+        hint = did_you_mean(name, known) or f" Known: {', '.join(known[-5:])}."
         raise UsageError(f"no sweep {name!r} in this store.{hint}") from UnknownSweep(name)
     return name
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from methods.params import did_you_mean
 from orchestrator.errors import OrchestratorError
 
 Place = tuple[str | int, ...]
@@ -27,9 +27,9 @@ def path_text(path: Place) -> str:
 def named(kind: str, name: str, known: Iterable[str]) -> str:
     """`no <kind> 'lroa'. Did you mean 'lora'?`; where nothing is near, the names that are known."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = did_you_mean(name, names)
     if near:
-        return f"no {kind} {name!r}. Did you mean {near[0]!r}?"
+        return f"no {kind} {name!r}.{near}"
     shown = ", ".join(names[:20]) + (f" … ({len(names)} in all)" if len(names) > 20 else "")
     return f"no {kind} {name!r}. Known: {shown or 'none'}"
 

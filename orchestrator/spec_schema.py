@@ -171,9 +171,10 @@ def checked(raw: dict[str, Any], document: Document) -> tuple[SpecFile, dict[str
         else:
             kept[key] = []
             rest.pop(key, None)
-    rest.update({key: [raw[key][position] for position in kept[key]] for key in kept if key in rest})
+    left = {key: [raw[key][position] for position in kept[key]] for key in kept if key in rest}
+    rest = {key: left.get(key, value) for key, value in rest.items() if left.get(key, value) != []}
     for key, anything in {"name": "unnamed", "datasets": ["-"], "backbones": ["-"], "methods": ["-"]}.items():
-        rest[key] = rest.get(key) or anything  # never planned: the position list is empty and the problem noted
+        rest.setdefault(key, anything)  # never planned: the position list is empty and the problem noted
     return SpecFile.model_validate(rest), kept
 
 

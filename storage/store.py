@@ -93,8 +93,9 @@ class Store(Protocol):
 
     Promises (checked by `storage.testing.StoreContract` on every implementation):
     adding twice adds once; a job is held by at most one valid lease; a stale lease writes nothing; a result of a
-    finished job is never overwritten; a job is claimed only when all the artifacts it needs exist; an expired lease returns its
-    job to pending and never to failed; events are appended in the same transaction as the change they tell.
+    finished job is never overwritten; a job is claimed only when all the artifacts it needs exist; an expired lease
+    returns its job to pending and never to failed; events are appended in the same transaction as the change they
+    tell.
     """
 
     def save_sweep(self, name: str, spec: str, entries: Sequence[Entry]) -> SweepChange:
@@ -106,8 +107,12 @@ class Store(Protocol):
     def spec(self, sweep: str) -> str:
         """The spec text last saved. Raises UnknownSweep."""
 
-    def claim(self, sweep: str, owner: str, limit: int, ttl_s: float) -> list[tuple[Entry, Lease]]:
-        """Lease up to `limit` pending jobs of the sweep, in order, whose needs exist. Epochs grow by one."""
+    def claim(
+        self, sweep: str, owner: str, limit: int, ttl_s: float, only: Sequence[str] | None = None
+    ) -> list[tuple[Entry, Lease]]:
+        """Lease up to `limit` pending jobs of the sweep, in order, whose needs exist. Epochs grow by one.
+
+        `only` restricts it to those job ids, taken in the order given."""
 
     def start(self, lease: Lease) -> None:
         """leased -> running. Raises StaleLease."""
@@ -122,8 +127,9 @@ class Store(Protocol):
         """Return jobs whose lease ran out to pending; the ids of those jobs."""
 
     def release(self, lease: Lease, cause: str, *, counted: bool = False) -> None:
-        """Give an unfinished job back to pending, with the cause in the log; `counted` marks the attempt as the job's own
-        failure. Raises StaleLease."""
+        """Give an unfinished job back to pending, with the cause in the log. Raises StaleLease.
+
+        `counted` marks the attempt as the job's own failure."""
 
     def finish(self, lease: Lease, result: Result) -> None:
         """Record the result and its epochs, the artifact it made, and the job's final state. Raises StaleLease."""

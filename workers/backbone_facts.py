@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from methods.api import BackboneFacts
-from workers.errors import UnknownBackbone, did_you_mean
+from methods.params import did_you_mean
+from workers.errors import UnknownBackbone
 from workers.files import written_whole
 
 FACTS_FILE = Path(__file__).with_name("backbone_facts.json")

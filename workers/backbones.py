@@ -19,7 +19,7 @@ from storage.records import BackboneRef, Job, Recipe
 from workers.backbone_facts import RAW_PIXELS
 from workers.embedded.architectures import build_embedded
 from workers.embedded.catalogue import EMBEDDED
-from workers.errors import UnknownBackbone, Unsupported, WeightsMismatch
+from workers.errors import UnknownBackbone, Unsupported, WeightsMismatch, WeightsMissing
 from workers.randomness import generator, seeded
 from workers.raw_pixels import RawPixels
 from workers.site import Site
@@ -105,7 +105,14 @@ def _weights_path(backbone: BackboneRef, site: Site) -> Path:
     """Where the plan saw the file; on another node, this node's own copy of the default weights."""
     path = site.weights.get(backbone.weights_hash)
     if path is None or not path.exists():
-        path = weights_file(backbone.name, None, site.cache, may_download=True)
+        try:
+            path = weights_file(backbone.name, None, site.cache, may_download=True)
+        except WeightsMissing as error:
+            given = f"not at {path}" if path else "not among the files this node was told of"
+            raise WeightsMissing(
+                f"weights {backbone.weights_hash[:16]} of {backbone.name} are {given}, and their default is no help: "
+                f"{error}"
+            ) from None
     found = "none" if path is None else hash_of(path, site.cache)
     if path is None or found != backbone.weights_hash:
         raise WeightsMismatch(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import ClassVar
 
 from storage.records import FailureClass
@@ -80,9 +78,3 @@ class Diverged(WorkerError):
     """The loss became NaN or infinite."""
 
     failure_class = FailureClass.DIVERGED
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' for the closest known name, else ''."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

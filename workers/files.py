@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +18,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Whoever reads `path` sees the old content or the new one, also after a kill or a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # mkstemp would hide it from colleagues
     try:
         yield temporary
         with temporary.open("rb+") as file:

@@ -37,12 +37,15 @@ SHIPPED = (
 
 def is_buildable(name: str) -> bool:
     """Whether a backbone of that name can be built here; a tag after the dot must be one that timm knows."""
-    architecture, _, tag = name.partition(".")
     if name == RAW_PIXELS or name in EMBEDDED:
         return True
-    return timm.is_model(architecture) and (
-        not tag or timm.get_pretrained_cfg(name, allow_unregistered=False) is not None
-    )
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        return False
+    try:
+        return not tag or timm.get_pretrained_cfg(name, allow_unregistered=False) is not None
+    except RuntimeError:  # timm's word for a tag that it does not know
+        return False
 
 
 def measure(name: str) -> KnownBackbone:
@@ -53,14 +56,13 @@ def measure(name: str) -> KnownBackbone:
         model = bare_architecture(name)
     unfused_attention(model)
     look, hub_repository = _look(name, model)
-    sizes_of = next(sizes for kind, sizes in _SIZES.items() if isinstance(model, kind))
     facts = BackboneFacts(
         name=name,
         params=sum(parameter.numel() for parameter in model.parameters()),
         macs=macs_of(model, look["image_size"]),
         features=_features(model, look["image_size"]),
         **look,
-        **sizes_of(model),
+        **_sizes(model),
     )
     return KnownBackbone(facts, hub_repository)
 
@@ -151,12 +153,12 @@ def _other_sizes(model: Any) -> dict[str, Any]:
     return {"family": family, "patch_size": 1, "depth": 0, "dim": 0, "heads": 0, "tokens": 0, "prefix_tokens": 0}
 
 
-_SIZES = {
-    VisionTransformer: _vit_sizes,
-    SwinTransformer: _swin_sizes,
-    ConvNeXt: _convnext_sizes,
-    nn.Module: _other_sizes,
-}
+def _sizes(model: nn.Module) -> dict[str, Any]:
+    if isinstance(model, VisionTransformer) and hasattr(model.blocks[0], "attn"):  # others are parallel blocks
+        return _vit_sizes(model)
+    if isinstance(model, SwinTransformer):
+        return _swin_sizes(model)
+    return _convnext_sizes(model) if isinstance(model, ConvNeXt) else _other_sizes(model)
 
 
 def main() -> None:

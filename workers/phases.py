@@ -26,6 +26,7 @@ from workers.feeds import FeatureFeed, Feed, Subject, subject_of
 from workers.macs import macs_of
 from workers.precision import check_precision
 from workers.predictions import Predictions, save_predictions
+from workers.randomness import seeded
 from workers.reporting import Reporter
 from workers.site import Site
 from workers.train import Trainer
@@ -164,7 +165,7 @@ def _epoch_scoring(
 
 
 def _scored(running: Running, subject: Subject, feed: Feed) -> Evaluation:
-    with running.clock.timed("evaluate"):
+    with running.clock.timed("evaluate"), seeded(running.job.seed, "evaluate"):  # tokens may be dropped at random
         found = evaluate(subject, feed, running.job, running.reporter)
     if not math.isfinite(found.loss):
         raise Diverged(f"the loss on {running.job.score_split} is {found.loss}; expected a finite number: lower lr")

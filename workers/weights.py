@@ -63,12 +63,17 @@ def _shipped(name: str) -> Path:
 
 
 def _from_hub(name: str, known: KnownBackbone | None, may_download: bool) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     repository = known.hub_repository if known else None
     if repository is None:
         raise WeightsMissing(f"no weights of {name} are published on the hub; write weights: path/to/file.safetensors")
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise WeightsMissing(
+            f"the default weights of {name} are on the hub ({repository}), and this installation cannot look there; "
+            "pip install 'sweepboard[train]'"
+        ) from None
     try:
         return Path(hf_hub_download(repository, _HUB_FILE, local_files_only=not may_download))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -15,7 +15,7 @@ from workers.weights import NO_WEIGHTS, reference
 
 
 def register(commands: argparse._SubParsersAction[Any]) -> None:
-    command = add_command(commands, "backbones", run, "the backbones with their facts, and whether their weights are here")
+    command = add_command(commands, "backbones", run, "the backbones, their facts and their weights")
     command.add_argument("--json", action="store_true", help="machine-readable")
     add_home_argument(command)
 

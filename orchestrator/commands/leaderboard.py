@@ -12,10 +12,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from methods.params import did_you_mean
 from orchestrator.errors import EXIT_NOTHING, UsageError
 from orchestrator.report import csv, json_, md, term
 from orchestrator.report.board import Leaderboard, Place, place_of
@@ -87,9 +87,8 @@ def _of_suite(finals: list[JobState], places: dict[str, Place], suite: str | Non
     suites = {name: place_of(name, places).suite for name in {state.job.dataset.name for state in finals}}
     if finals and suite not in suites.values():
         known = sorted(set(suites.values()))
-        near = get_close_matches(suite, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        raise UsageError(f"no final job belongs to suite {suite!r}; {hint}")
+        hint = did_you_mean(suite, known) or f" Known: {', '.join(known)}"
+        raise UsageError(f"no final job belongs to suite {suite!r}.{hint}")
     return [state for state in finals if suites[state.job.dataset.name] == suite]
 
 

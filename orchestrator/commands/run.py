@@ -44,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
     with open_session(args) as session:
         made = plan(spec, installed_catalogue(session.data_root, session.cache))
         _check(made)
-        change = session.store.save_sweep(spec.name, spec.text, _chosen(made.entries, args))
+        only = _chosen(made.entries, args)
+        change = session.store.save_sweep(spec.name, spec.text, made.entries)
         dropped = f", {len(change.dropped)} dropped from it" if change.dropped else ""
         note(f"{spec.name}: {len(change.new)} new jobs, {len(change.known)} known{dropped}")
         for refusal in made.refused:
             note(f"  left out: {refusal.row} on {refusal.backbone} ({refusal.jobs} jobs): {refusal.reason}")
-        outcome = _drive(session, made, args)
+        outcome = _drive(session, made, only, args)
     _tell(spec.name, outcome)
     return _exit_code(outcome)
 
@@ -83,15 +84,17 @@ def _refused_by_methods(made: Plan) -> list[str]:
     return sorted(found)
 
 
-def _chosen(entries: tuple[Entry, ...], args: argparse.Namespace) -> list[Entry]:
-    """The entries that --only and --limit leave, with the prepare jobs that they need."""
+def _chosen(entries: tuple[Entry, ...], args: argparse.Namespace) -> list[str] | None:
+    """Ids of the jobs that --only and --limit leave, with the prepare jobs that they need; None for all."""
+    if not args.only and args.limit is None:
+        return None
     wanted = [_pair(text) for text in args.only]
     users = [entry for entry in entries if entry.job.makes is None and all(_is(entry, *pair) for pair in wanted)]
     if wanted and not users:
         raise UsageError(f"--only {' --only '.join(args.only)} leaves no job of this spec")
     kept = {entry.job.job_id for entry in users[: args.limit]}
     needed = {key.key_id for entry in users[: args.limit] for key in entry.job.needs}
-    return [entry for entry in entries if entry.job.job_id in kept or _makes_one_of(entry, needed)]
+    return [entry.job.job_id for entry in entries if entry.job.job_id in kept or _makes_one_of(entry, needed)]
 
 
 def _makes_one_of(entry: Entry, keys: set[str]) -> bool:
@@ -117,7 +120,7 @@ def _is(entry: Entry, key: str, pattern: str) -> bool:
     return any(fnmatchcase(value, pattern) for value in values[key])
 
 
-def _drive(session: Session, made: Plan, args: argparse.Namespace) -> Outcome:
+def _drive(session: Session, made: Plan, only: list[str] | None, args: argparse.Namespace) -> Outcome:
     from workers.run import run_job  # loads torch
 
     site = Site(
@@ -130,7 +133,7 @@ def _drive(session: Session, made: Plan, args: argparse.Namespace) -> Outcome:
     )
     pool = InlinePool(lambda job, lease, report: run_job(job, lease, site, report))
     display = choose_display(as_json=args.json, slots=1)
-    loop = Loop(session.store, made.spec.name, pool, session.home, watch=display)
+    loop = Loop(session.store, made.spec.name, pool, session.home, only, watch=display)
     try:
         with _signals(loop):
             return loop.run()
@@ -178,7 +181,8 @@ def _signals(loop: Loop) -> Iterator[None]:
 
 def _tell(name: str, outcome: Outcome) -> None:
     left = f", {outcome.blocked} not run" if outcome.blocked else ""
-    note(f"{name}: {outcome.ran} jobs run in {duration(outcome.wall_s)}; {outcome.done} done, {outcome.failed} failed{left}")
+    states = f"{outcome.done} done, {outcome.failed} failed{left}"
+    note(f"{name}: {outcome.ran} jobs run in {duration(outcome.wall_s)}; {states}")
     if outcome.failed:
         note(f"  why: sweepboard status {name}      again: sweepboard retry {name}")
     note(f"  the board: sweepboard leaderboard {name}")

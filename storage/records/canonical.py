@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
-Value: TypeAlias = "None | bool | int | float | str | tuple[Value, ...]"
+Value: TypeAlias = "bool | int | float | str | tuple[Value, ...] | None"
 """What a hyper-parameter can be: JSON without objects, lists written as tuples, so that records hash."""
 
 Params: TypeAlias = tuple[tuple[str, Value], ...]
 """A frozen mapping: (name, value) pairs sorted by name."""
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 DIGEST_HEX = 16
 _LARGEST_EXACT_INT = 2**53

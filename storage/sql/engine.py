@@ -107,7 +107,14 @@ class Database:
 def _sqlite_engine(url: URL) -> Engine:
     if url.database in (None, "", ":memory:"):
         # The one connection is the database: threads take turns on it.
-        engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=_WAIT_S)
+        engine = create_engine(
+            url,
+            connect_args={"check_same_thread": False},
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=_WAIT_S,
+        )
     else:
         engine = create_engine(url)
 

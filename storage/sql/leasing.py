@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Update, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Update, and_, bindparam, insert, select, update
 
 from storage.records import Lease, Status
 from storage.sql.engine import Work
@@ -33,6 +33,7 @@ _READY = (
     # Our writers take turns; rows that a session outside Sweepboard has locked are left for the next claim.
     .with_for_update(of=jobs, skip_locked=True)
 )
+_READY_OF = _READY.where(jobs.c.job_id.in_(bindparam("only", expanding=True)))
 _TAKE = (
     update(jobs)
     .where(jobs.c.job_id == bindparam("job"))
@@ -47,11 +48,30 @@ _NOTE_END = _END.values(counted=bindparam("own_fault")).returning(attempts.c.swe
 
 
 def claim(work: Work, sweep: str, owner: str, limit: int, ttl_s: float) -> list[tuple[Entry, Lease]]:
-    """See `Store.claim`."""
-    expires_s = work.now_s + ttl_s
+    """See `Store.claim`, of all jobs of the sweep."""
+    ready = work.conn.execute(_READY, {"sweep": sweep, "most": max(0, limit)})
+    return _claimed(work, sweep, (owner, work.now_s + ttl_s), ready)
+
+
+def claim_of(work: Work, sweep: str, terms: tuple[str, int, float], only: Iterable[str]) -> list[tuple[Entry, Lease]]:
+    """See `Store.claim`, of the jobs named in `only`; `terms` are owner, limit and ttl_s."""
+    owner, limit, ttl_s = terms
+    found: list[tuple[Entry, Lease]] = []
+    for ids in portions(only):
+        if len(found) < limit:
+            ready = work.conn.execute(_READY_OF, {"sweep": sweep, "most": limit - len(found), "only": ids})
+            found += _claimed(work, sweep, (owner, work.now_s + ttl_s), ready)
+    return found
+
+
+_Ready = Iterable[Row[*tuple[Any, ...]]]
+
+
+def _claimed(work: Work, sweep: str, holder: tuple[str, float], ready: _Ready) -> list[tuple[Entry, Lease]]:
+    owner, expires_s = holder
     claimed = [
         (Entry(job, ordinal, row, json.loads(resources)), Lease(job.job_id, epoch + 1, owner, expires_s))
-        for record, epoch, ordinal, row, resources in work.conn.execute(_READY, {"sweep": sweep, "most": max(0, limit)})
+        for record, epoch, ordinal, row, resources in ready
         for job in [job_from(record)]
     ]
     if claimed:

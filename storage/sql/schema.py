@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 from sqlalchemy import Connection, inspect, text
 
@@ -16,6 +17,10 @@ HEAD = "0001"
 
 VERSION_TABLE = "sweepboard_version"
 """Alembic's table under a name of its own: MLflow and Optuna keep theirs under the default one."""
+
+
+_ALEMBIC = Lock()
+"""Alembic keeps its context in module globals: threads that open two stores upgrade them one after another."""
 
 
 def ensure_schema(database: Database) -> None:
@@ -65,4 +70,5 @@ def _upgrade(conn: Connection, version: str | None) -> None:
             f"the store has schema {version}, made by a newer Sweepboard; this one knows up to {HEAD}. "
             "Update Sweepboard, or use another store (SWEEPBOARD_STORE)"
         )
-    command.upgrade(config, "head")
+    with _ALEMBIC:
+        command.upgrade(config, "head")

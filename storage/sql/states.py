@@ -33,7 +33,7 @@ def move(work: Work, job_ids: Iterable[str], status: Status) -> list[str]:
         found.update(work.conn.execute(query).all())
     if unknown := [job_id for job_id in ids if job_id not in found]:
         raise UnknownJob(f"no job {unknown[0]!r} in this store ({len(unknown)} of {len(ids)} ids unknown)")
-    moved = [(job_id, before) for job_id, before in found.items() if Status(before) in MOVES[status]]
+    moved = [(job_id, found[job_id]) for job_id in dict.fromkeys(ids) if Status(found[job_id]) in MOVES[status]]
     if moved:
         _write(work, [job_id for job_id, _ in moved], status)
         log_all(work, f"job_{status.value}", [(job_id, None, {"from": before}) for job_id, before in moved])

@@ -39,9 +39,14 @@ class SqlStore:
         with self._database.read() as conn:
             return reading.spec(conn, sweep)
 
-    def claim(self, sweep: str, owner: str, limit: int, ttl_s: float) -> list[tuple[Entry, Lease]]:
+    def claim(
+        self, sweep: str, owner: str, limit: int, ttl_s: float, only: Sequence[str] | None = None
+    ) -> list[tuple[Entry, Lease]]:
         with self._database.write() as work:
-            claimed = leasing.claim(work, sweep, owner, limit, ttl_s)
+            if only is None:
+                claimed = leasing.claim(work, sweep, owner, limit, ttl_s)
+            else:
+                claimed = leasing.claim_of(work, sweep, (owner, limit, ttl_s), only)
             if not claimed:
                 reading.require_sweep(work.conn, sweep)
             return claimed

@@ -70,7 +70,11 @@ BASE_ONLY = textwrap.dedent(
 )
 def test_a_base_only_environment_answers(words, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", BASE_ONLY, *words, "--home", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", BASE_ONLY, *words, "--home", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Kill the driver of a real sweep at random moments: the same command goes on, and the board is the same to the byte."""
+"""Kill the driver of a real sweep at random moments: the same command goes on to the same board, byte for byte."""
 
 import json
 import os

@@ -99,7 +99,9 @@ def lease_of(job: Job) -> Lease:
 def run(site: Site) -> Iterator[Callable[..., Result]]:
     """run(job): the result of the real thing at `site`; `report=` hears its progress."""
 
-    def run_here(job: Job, report: Callable[[Progress], Verdict] = lambda _: Verdict.CONTINUE, at: Site = site) -> Result:
+    def run_here(
+        job: Job, report: Callable[[Progress], Verdict] = lambda _: Verdict.CONTINUE, at: Site = site
+    ) -> Result:
         return run_job(job, lease_of(job), at, report)
 
     yield run_here

@@ -45,7 +45,9 @@ def _delta(result: Result, site) -> bytes:
     return (site.home / result.files["delta"]).read_bytes()
 
 
-def test_a_job_is_repeatable_bit_for_bit_whatever_ran_before_and_in_a_fresh_process(a_job, run, site, data_root, tmp_path):
+def test_a_job_is_repeatable_bit_for_bit_whatever_ran_before_and_in_a_fresh_process(
+    a_job, run, site, data_root, tmp_path
+):
     recipe = {"augment": "crop_flip", "mixup_alpha": 0.5, "drop_path": 0.2, "epochs": 2}
     first, other = a_job("lora", rank=2, recipe=recipe), a_job("full", seed=1)
     alone = run(first)
@@ -107,7 +109,9 @@ def test_a_search_job_scores_val_after_every_epoch_and_the_last_is_its_number(a_
     assert "predictions" not in result.files
 
 
-@pytest.mark.parametrize("splits", [{"score_split": "test"}, {"train_split": "train800val200"}, {"train_split": "test"}])
+@pytest.mark.parametrize(
+    "splits", [{"score_split": "test"}, {"train_split": "train800val200"}, {"train_split": "test"}]
+)
 def test_a_search_job_that_reaches_for_more_than_it_may_see_fails_as_a_user_error(a_job, run, splits):
     result = run(a_job("linear", phase=Phase.SEARCH, **splits))
     assert result.status == Status.FAILED

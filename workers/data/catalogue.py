@@ -11,10 +11,11 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from methods.params import did_you_mean
 from storage.records import canonical_json
 from workers.data.folders import DATA_VARIABLE, content_hash, data_root, folders, read_list
 from workers.embedded.catalogue import EMBEDDED_TASKS
-from workers.errors import DataMissing, UnknownDataset, did_you_mean
+from workers.errors import DataMissing, UnknownDataset
 
 EMBEDDED_SUITE, LOCAL_SUITE = "embedded", "local"
 

@@ -71,6 +71,5 @@ class SceneObjective(nn.Module):
             "centre": functional.binary_cross_entropy_with_logits(
                 centre, is_centre.float(), pos_weight=torch.tensor(_CENTRE_WEIGHT)
             ),
-            "token_shape": functional.cross_entropy(shape, scenes.token_shape[is_centre])
-            / math.log(SHAPE_CLASSES),
+            "token_shape": functional.cross_entropy(shape, scenes.token_shape[is_centre]) / math.log(SHAPE_CLASSES),
         }

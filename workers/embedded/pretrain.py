@@ -174,9 +174,7 @@ def main() -> None:
         parser.error("--steps must be at least 1")
     if not arguments.out.parent.is_dir():
         parser.error(f"--out: there is no folder {arguments.out.parent}")
-    recipe = PretrainRecipe(
-        arguments.architecture, arguments.steps, seed=arguments.seed, threads=arguments.threads
-    )
+    recipe = PretrainRecipe(arguments.architecture, arguments.steps, seed=arguments.seed, threads=arguments.threads)
     write_weights(pretrain(recipe, partial(print, flush=True)), recipe, arguments.out)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -110,6 +112,18 @@ def test_the_footer_says_how_to_make_the_board_again(toy, filled_home, capsys):
     home = filled_home([run_of(toy)], "my sweep")
     assert main(["leaderboard", "--home", str(home), "--format", "md", "--no-costs"]) == 0
     assert "sweepboard leaderboard 'my sweep' --format md --no-costs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("environment", "is_styled"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_bold_unless_no_color_is_set(toy, filled_home, environment, is_styled):
+    home = filled_home([run_of(toy)])
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "orchestrator.cli", "leaderboard", "--home", str(home)]
+    plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    subprocess.run(command, stdout=theirs, stderr=subprocess.DEVNULL, env=plain | environment, check=True)
+    os.close(theirs)
+    assert (b"\x1b[1m" in os.read(ours, 100_000)) is is_styled
+    os.close(ours)
 
 
 def test_the_command_loads_no_heavy_package():

@@ -1,0 +1,70 @@
+"""Variants: a stack at one point of its axes; each becomes one row of the board per backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from methods.facts import MethodFacts, Params, Value
+from methods.params import resolve_params
+from orchestrator.plan_axes import TRAIN, Given, Target, given_by
+from orchestrator.plan_zip import check_zip, owners, zip_axis
+from orchestrator.recipes import recipe_facts, recipe_of
+from orchestrator.resolve import Lookup
+from orchestrator.spec_methods import StackSpec
+from storage.records import Recipe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A stack at one point of its axes: resolved hyper-parameters and recipe, before overrides."""
+
+    stack: StackSpec
+    methods: tuple[MethodFacts, ...]
+    given: Mapping[Target, Value]  # what the spec says, in contrast to defaults
+    params: tuple[Params, ...]
+    recipe: Recipe
+
+
+def variants(lookup: Lookup, stack: StackSpec, train: Given) -> list[Variant]:
+    """Every point of the axes of one stack, in a fixed order; none when the stack has a problem.
+
+    `train` is the spec's own part of the recipe: what the stack gives itself wins over it.
+    """
+    methods = lookup.methods(stack)
+    if methods is None:
+        return []
+    before = len(lookup.problems)
+    own = given_by(lookup, recipe_facts(), (TRAIN, stack.train), stack.train_path)
+    for position, (member, facts) in reversed(list(enumerate(zip(stack.members, methods, strict=True)))):
+        own = given_by(lookup, facts, (position, member.given), member.path) + own
+    for zipped in lookup.spec.zips:
+        if owners(zipped) and owners(zipped) <= {facts.name for facts in methods}:
+            own += zip_axis(lookup, zipped, methods, own.targets | train.targets)
+    rest = Given(train.fixed, tuple(axis for axis in train.axes if not own.targets >= set(axis.targets)))
+    count = prod(len(axis.values) for axis in own.axes + rest.axes)
+    if count > lookup.spec.max_jobs:
+        lookup.problem(stack.path, f"has {count:,} combinations of its axes; max_jobs is {lookup.spec.max_jobs:,}")
+    if len(lookup.problems) > before:
+        return []
+    return [_variant(stack, methods, common | point) for point in own.points() for common in rest.points()]
+
+
+def shared_train(lookup: Lookup) -> Given:
+    """What `train:` and those zips give that name recipe fields only."""
+    train = given_by(lookup, recipe_facts(), (TRAIN, lookup.spec.train), ("train",))
+    for zipped in lookup.spec.zips:
+        check_zip(lookup, zipped)
+        if not owners(zipped):
+            train += zip_axis(lookup, zipped, (), train.targets)
+    return train
+
+
+def _variant(stack: StackSpec, methods: tuple[MethodFacts, ...], given: Mapping[Target, Value]) -> Variant:
+    params = tuple(
+        resolve_params(facts, {name: value for (owner, name), value in given.items() if owner == position})[0]
+        for position, facts in enumerate(methods)
+    )
+    train = {name: value for (owner, name), value in given.items() if owner == TRAIN}
+    return Variant(stack, methods, given, params, recipe_of(methods, train))

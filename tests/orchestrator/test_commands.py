@@ -1,0 +1,165 @@
+"""The commands as a person types them, on a real sweep small enough for a test: logistic regression on raw pixels."""
+
+import json
+
+import pytest
+
+from orchestrator.cli import main
+
+SPEC = """\
+name: small
+datasets: [embedded/digits]
+backbones: [raw_pixels]
+methods: [linear]
+seeds: 2
+train: {epochs: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """(folder, home) where the small sweep has been run."""
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "small.yaml").write_text(SPEC)
+    home = folder / "home"
+    assert main(["run", str(folder / "small.yaml"), "--home", str(home), "--device", "cpu"]) == 0
+    return folder, home
+
+
+def test_the_same_command_again_runs_nothing(ran, capsys):
+    folder, home = ran
+    assert main(["run", str(folder / "small.yaml"), "--home", str(home)]) == 0
+    captured = capsys.readouterr()
+    assert "0 new jobs, 2 known" in captured.err
+    assert "0 jobs run" in captured.err
+    assert captured.out == ""
+
+
+def test_the_first_line_names_the_home(ran, capsys):
+    _, home = ran
+    main(["status", "--home", str(home)])
+    assert capsys.readouterr().err.splitlines()[0] == f"home: {home}"
+
+
+def test_status_counts_and_names_the_overhead(ran, capsys):
+    _, home = ran
+    assert main(["status", "--home", str(home)]) == 0
+    text = capsys.readouterr().out
+    assert "small: 2/2 done" in text
+    assert "outside training and evaluation" in text
+
+
+def test_status_speaks_json(ran, capsys):
+    _, home = ran
+    main(["status", "small", "--json", "--home", str(home)])
+    record = json.loads(capsys.readouterr().out)
+    assert (record["version"], record["by_status"], record["failed"]) == (1, {"done": 2}, [])
+
+
+def test_show_prints_what_decides_a_number_and_what_came_out(ran, capsys):
+    _, home = ran
+    main(["run", str(ran[0] / "small.yaml"), "--home", str(home)])
+    main(["leaderboard", "small", "--format", "json", "--home", str(home)])
+    capsys.readouterr()
+    job_id = next((home / "deltas").iterdir()).stem
+    assert main(["show", job_id[:6], "--home", str(home)]) == 0
+    text = capsys.readouterr().out
+    assert job_id in text
+    assert "test_top1_pct" in text
+    assert main(["show", job_id, "--json", "--home", str(home)]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["result"]["metrics"]["test_top1_pct"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["show", "zzzz"], "zzzz"),
+        (["status", "smal"], "Did you mean 'small'"),
+        (["leaderboard", "smal"], "small"),
+        (["run", "no-such-file.yaml"], "no-such-file.yaml"),
+        (["retry", "other"], "other"),
+    ],
+)
+def test_what_does_not_exist_is_named_without_a_traceback(ran, capsys, words, what):
+    _, home = ran
+    assert main([*words, "--home", str(home)]) == 2
+    captured = capsys.readouterr()
+    assert what in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_only_and_limit_leave_the_sweep_whole(ran, tmp_path, capsys):
+    folder, _ = ran
+    home = tmp_path / "home"
+    spec = str(folder / "small.yaml")
+    assert main(["run", spec, "--only", "seed=1", "--home", str(home)]) == 0
+    main(["status", "--json", "--home", str(home)])
+    record = json.loads(capsys.readouterr().out)
+    assert record["by_status"] == {"done": 1, "pending": 1}
+    assert main(["run", spec, "--limit", "2", "--home", str(home)]) == 0
+    main(["status", "--json", "--home", str(home)])
+    assert json.loads(capsys.readouterr().out)["by_status"] == {"done": 2}
+
+
+@pytest.mark.parametrize("only", ["seed=7", "colour=red", "seed"])
+def test_an_only_that_selects_nothing_is_refused(ran, capsys, only):
+    folder, home = ran
+    assert main(["run", str(folder / "small.yaml"), "--only", only, "--home", str(home)]) == 2
+    assert only in capsys.readouterr().err
+
+
+def test_finished_jobs_come_as_json_lines(ran, tmp_path, capsys):
+    folder, _ = ran
+    home = tmp_path / "home"
+    assert main(["run", str(folder / "small.yaml"), "--json", "--home", str(home)]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["status"] for line in lines] == ["done", "done"]
+    assert [line["done"] for line in lines] == [1, 2]
+
+
+def test_a_failing_job_is_reported_and_can_be_tried_again(tmp_path, capsys):
+    home = tmp_path / "home"
+    spec = tmp_path / "diverges.yaml"
+    spec.write_text(SPEC.replace("epochs: 2", "epochs: 2, lr: 1000, optimizer: sgd").replace("seeds: 2", "seeds: 1"))
+    spec.write_text(
+        spec.read_text().replace("backbones: [raw_pixels]", "backbones: [nano_vit]").replace("linear", "full")
+    )
+    assert main(["run", str(spec), "--home", str(home)]) == 3
+    captured = capsys.readouterr()
+    assert "diverged" in captured.err
+    assert "Traceback" not in captured.err
+    assert main(["run", str(spec), "--home", str(home)]) == 3
+    assert "0 jobs run" in capsys.readouterr().err
+    assert main(["retry", "small", "--class", "user_error", "--home", str(home)]) == 0
+    assert "no such job" in capsys.readouterr().out
+    assert main(["retry", "small", "--home", str(home)]) == 0
+    assert "1 jobs of small are pending again" in capsys.readouterr().out
+
+
+def test_a_gpu_that_is_not_there_is_refused(ran, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    folder, _ = ran
+    home = folder / "gpu"
+    assert main(["run", str(folder / "small.yaml"), "--device", "cuda", "--home", str(home)]) == 2
+    assert "no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["methods"], ["backbones"], ["datasets"], ["doctor"]])
+def test_lists_speak_text_and_json(ran, capsys, words):
+    _, home = ran
+    assert main([*words, "--home", str(home)]) == 0
+    assert capsys.readouterr().out.strip()
+    assert main([*words, "--json", "--home", str(home)]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == 1
+
+
+def test_a_store_that_is_no_database_gives_advice(tmp_path, capsys):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "store.db").write_text("this is no database, " * 100)
+    assert main(["status", "--home", str(home)]) == 5
+    assert "store.db" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""Groups, weight decay, state and averages of the trained values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from storage.records import Recipe
+from workers.optimizers import Average, make_optimizer, set_lr, state_bytes
+
+
+def _parameters() -> dict[str, nn.Parameter]:
+    return {"fc.weight": nn.Parameter(torch.ones(4, 3)), "fc.bias": nn.Parameter(torch.ones(4))}
+
+
+def _step(optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]) -> None:
+    for parameter in parameters.values():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_weight_decay_pulls_matrices_and_leaves_biases(kind):
+    parameters = _parameters()
+    optimizer = make_optimizer(Recipe(optimizer=kind, lr=0.1, weight_decay=0.5), parameters, {}, frozenset())
+    _step(optimizer, parameters)
+    assert parameters["fc.weight"][0, 0].item() == pytest.approx(1 - 0.1 * 0.5)
+    assert torch.equal(parameters["fc.bias"], torch.ones(4))
+
+
+def test_what_the_model_keeps_out_of_decay_does_not_move_without_a_gradient():
+    parameters = {"pos_embed": nn.Parameter(torch.ones(1, 5, 3))}
+    optimizer = make_optimizer(Recipe(lr=0.1, weight_decay=0.5), parameters, {}, frozenset({"pos_embed"}))
+    _step(optimizer, parameters)
+    assert torch.equal(parameters["pos_embed"], torch.ones(1, 5, 3))
+
+
+def test_each_parameter_has_its_own_factor_on_the_rate():
+    optimizer = make_optimizer(Recipe(weight_decay=0.0), _parameters(), {"fc.bias": 10.0}, frozenset())
+    set_lr(optimizer, 0.2)
+    assert sorted(group["lr"] for group in optimizer.param_groups) == pytest.approx([0.2, 2.0])
+
+
+@pytest.mark.parametrize(("kind", "tensors_per_value"), [("adamw", 2), ("adam", 2), ("sgd", 1)])
+def test_the_state_weighs_what_it_must(kind, tensors_per_value):
+    parameters = _parameters()
+    optimizer = make_optimizer(Recipe(optimizer=kind), parameters, {}, frozenset())
+    assert state_bytes(optimizer) == 0
+    _step(optimizer, parameters)
+    step_counters = 0 if kind == "sgd" else 4 * len(parameters)
+    assert state_bytes(optimizer) == tensors_per_value * 4 * (12 + 4) + step_counters
+
+
+def test_the_average_follows_and_swapping_twice_changes_nothing():
+    parameters = _parameters()
+    average = Average(parameters, 0.9)
+    with torch.no_grad():
+        parameters["fc.bias"].fill_(2.0)
+    average.update()
+    average.swap()
+    assert parameters["fc.bias"][0].item() == pytest.approx(0.9 * 1 + 0.1 * 2)
+    assert torch.equal(parameters["fc.weight"], torch.ones(4, 3)), "what did not move has not drifted"
+    average.swap()
+    assert torch.equal(parameters["fc.bias"], torch.full((4,), 2.0))
