@@ -23,7 +23,7 @@ from orchestrator.policy import POLICY, pause_s
 from orchestrator.progress import SweepProgress
 from storage.files import read_spool
 from storage.records import Failure, Lease, Result, Status
-from storage.store import Entry, JobState, StaleLease, Store
+from storage.store import Entry, JobState, StaleLease, Store, StoreError
 from workers.pools.protocol import Done, Lost, Pool, PoolEvent, Progress, Request
 
 log = logging.getLogger(__name__)
@@ -123,6 +123,9 @@ class Loop:
                 log.info("job %s: result read in from the spool", result.job_id)
             except StaleLease:
                 log.debug("job %s: spooled result of an old attempt dropped", result.job_id)
+            except StoreError as error:  # of another store, say: one stray file must not stop every run
+                log.warning("%s is left where it is: %s", path, error)
+                continue
             path.unlink(missing_ok=True)
         self.store.expire()
         for lease in self.store.leases(self.sweep):

@@ -112,7 +112,7 @@ class Store(Protocol):
     ) -> list[tuple[Entry, Lease]]:
         """Lease up to `limit` pending jobs of the sweep, in order, whose needs exist. Epochs grow by one.
 
-        `only` restricts it to those job ids, taken in the order given."""
+        `only` restricts it to those job ids."""
 
     def start(self, lease: Lease) -> None:
         """leased -> running. Raises StaleLease."""

@@ -1,0 +1,19 @@
+"""The price of entry for a store: `StoreContract`, the promises of `storage.store.Store` as tests.
+
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    def connect(self, clock):
+        return lambda: MyStore(clock=clock)      # each call: one more connection to the same empty database
+"""
+
+from storage.testing.attempts import AttemptContract
+from storage.testing.races import RaceContract
+from storage.testing.requests import RequestContract
+from storage.testing.samples import VirtualClock
+from storage.testing.sweeps import SweepContract
+
+__all__ = ["StoreContract", "VirtualClock"]
+
+
+class StoreContract(SweepContract, AttemptContract, RequestContract, RaceContract):
+    """Everything that a store promises. Override `connect`."""

@@ -1,6 +1,8 @@
-"""Small records for tests of stores."""
+"""Small records, and a clock, for tests of stores."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from storage.records import (
     ArtifactKey,
@@ -18,6 +20,19 @@ from storage.records import (
     frozen,
 )
 from storage.store import Entry
+
+
+@dataclass
+class VirtualClock:
+    """Time that passes when a test says so; seconds since the Unix epoch."""
+
+    now_s: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
 
 
 def sample_job(seed: int = 0, *, needs: tuple[ArtifactKey, ...] = (), makes: ArtifactKey | None = None) -> Job:

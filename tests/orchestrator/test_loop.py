@@ -215,6 +215,15 @@ def test_a_spooled_result_of_an_old_attempt_is_dropped(sweep_of, store, tmp_path
     assert store.jobs("s")[0].result.metrics["test_top1_pct"] == 50.0
 
 
+def test_a_stray_spooled_result_of_another_store_stops_nothing(sweep_of, tmp_path):
+    stray = probe_job("ok", seed=1234)
+    spool = tmp_path / "spool" / f"{stray.job_id}.1.json"
+    spool.parent.mkdir(exist_ok=True)
+    write_spool(spool, Lease(stray.job_id, 1, "x", 0.0), Result(job_id=stray.job_id, status=Status.DONE))
+    assert sweep_of(jobs(1), ok).run().done == 1
+    assert spool.exists()
+
+
 def test_only_the_named_jobs_are_run(sweep_of, store):
     wanted = [job.job_id for job in jobs(4)[1:3]]
     outcome = sweep_of(jobs(4), ok, only=wanted).run()

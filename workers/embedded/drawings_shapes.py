@@ -7,6 +7,7 @@ Every shape class is a formula with parameters drawn once from a fixed seed; eac
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,8 +21,9 @@ _FINE = MASK_SIZE * _SUPERSAMPLING
 _SHAPES_SEED = 20_260_101
 
 
+@cache
 def shape_masks() -> Tensor:
-    """Opacity in [0, 1] of each class and variant: [SHAPE_CLASSES, VARIANTS, MASK_SIZE, MASK_SIZE]."""
+    """Opacity in [0, 1] of each class and variant (read only): [SHAPE_CLASSES, VARIANTS, MASK_SIZE, MASK_SIZE]."""
     generator = torch.Generator().manual_seed(_SHAPES_SEED)
     fine = torch.cat([_contours(generator), _glyphs(generator), _fractals(generator)])
     coarse = torch.nn.functional.avg_pool2d(fine.flatten(0, 1)[:, None], _SUPERSAMPLING)

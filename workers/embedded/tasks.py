@@ -10,8 +10,8 @@ location  the column of a single sprite in 16 bins, as the x position of VTAB's 
 count     1 to 8 sprites that do not touch.
 
 Shapes and grounds differ from those of the pre-training images, but position and count are labels there too:
-these two tasks show a transfer between near domains. There is no orientation task: within the budget of the
-pre-training it stayed near chance for every method.
+these two tasks show a transfer between near domains. There is no orientation task: in a trial with 16 bins
+it stayed near chance even for LoRA, and so does the turn head of the pre-training (loss 0.98 of chance).
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ EACH_TASK = pytest.mark.parametrize("task", list(EMBEDDED_TASKS))
 
 # A change here is a change of the task: raise its `revision` in the catalogue with it.
 GOLDEN = {
-    "digits": ("GOLD-digits", 0.0),
-    "location": ("GOLD-location", 0.0),
-    "count": ("GOLD-count", 0.0),
+    "digits": ("9906102d8d36b5d2", 128.0775),
+    "location": ("b1ebb9ed6f1b5e0b", 127.8597),
+    "count": ("4715299fce7e6007", 126.6206),
 }
 
 
