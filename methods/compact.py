@@ -5,8 +5,8 @@ shape is [rows, K] or [n]. The forward pass writes the values into the frozen we
 it costs what the plain layer costs. The backward pass makes the gradient of the selected entries and no more:
 
 - linear layers on a CPU: Σ_n gy[n, row] · x[n, column] per entry, without the dense product (gradient of
-  `embedding_bag`'s per-sample weights, which is this sampled product). Measured by tests/benchmarks/bench_gps.py on
-  ViT-S, one thread: a fifth of the dense product's time at K = 1 and a third at K = 15;
+  `embedding_bag`'s per-sample weights, which is this sampled product). With layers of ViT-S it takes a sixth of the
+  dense product's time at K = 1 and a third to a half at K = 15; tests/benchmarks/bench_gps.py measures whole steps;
 - elsewhere (GPU, convolutions) the dense product, gathered and freed before the next layer.
 """
 

@@ -27,6 +27,8 @@ Orders = dict[str, Tensor]
 """`neuron/<weight>`: columns (rows, K); `layer/<weight>`: flat positions; `net`: positions in all eligible weights
 laid end to end in the model's order. K above a row's length stops there; the three levels agree in number."""
 
+_POSITION = 2**32 - 1  # the lower half of a key
+
 _FULLY_TRAINED = ((LayerScale, "gamma"), (ConvNeXtBlock, "gamma"), (WindowAttention, "relative_position_bias_table"))
 
 
@@ -92,28 +94,28 @@ def nested_orders(
     k: int = K_MAX,
     levels: Collection[str] = LEVELS,
 ) -> Orders:
-    """The orders up to K = k. `score_of(name)` gives importances (finite, >= 0) in the weight's shape, asked once each.
+    """The orders up to K = k. `score_of(name)` gives importances (finite, >= 0) in the weight's shape; asked once.
 
     One layer's scores are in memory at a time, besides the net's best so far (k per row of the network).
     """
     orders: Orders = {}
-    best = (torch.empty(0), torch.empty(0, dtype=torch.int64))
     wanted, offset = sum(quota(weight, k) for weight in weights.values()), 0
+    best = torch.empty(0, dtype=torch.int64)
     for name, weight in weights.items():
         score = score_of(name).flatten(1)
         if not bool(torch.isfinite(score).all()):
-            raise MethodError(
-                f"GPS: the scores of {name} are not finite; the scoring pass overflowed or saw NaN images"
-            )
+            raise MethodError(f"GPS: the scores of {name} are not finite; the scoring pass overflowed or saw NaN")
         if "neuron" in levels:
-            orders[f"neuron/{name}"] = _narrow(top_per_row(score, min(k, score.shape[1])), score.shape[1])
+            columns = _top(_keys(score), min(k, score.shape[1])) & _POSITION
+            orders[f"neuron/{name}"] = _narrow(columns, score.shape[1])
         if "layer" in levels:
-            orders[f"layer/{name}"] = _narrow(top_positions(score.flatten(), quota(weight, k)), score.numel())
+            positions = _top(_keys(score.flatten()), quota(weight, k)) & _POSITION
+            orders[f"layer/{name}"] = _narrow(positions, score.numel())
         if "net" in levels:
-            best = _best_of(best, score.flatten(), offset, wanted)
+            best = _top(torch.cat([best.to(score.device), _keys(score.flatten(), offset)]), wanted)
         offset += score.numel()
     if "net" in levels:
-        orders["net"] = _narrow(best[1], offset)
+        orders["net"] = _narrow(best & _POSITION, offset)
     return orders
 
 
@@ -122,31 +124,18 @@ def quota(weight: Tensor, k: int) -> int:
     return weight.shape[0] * min(k, weight[0].numel())
 
 
-def top_per_row(score: Tensor, k: int) -> Tensor:
-    """Columns of the k largest of each row, largest first; of equal ones the last first. (rows, n) -> (rows, k)."""
-    last = score.shape[1] - 1
-    return last - score.flip(1).argsort(dim=1, descending=True, stable=True)[:, :k]
+def _keys(score: Tensor, offset: int = 0) -> Tensor:
+    """Integers in the order of (score, position along the last dimension), so that no two are equal; int64.
+
+    The bits of a float32 that is not negative, read as an integer, are in the order of the floats.
+    """
+    bits = score.to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
+    return (bits << 32) | torch.arange(offset, offset + score.shape[-1], device=score.device)
 
 
-def top_positions(score: Tensor, n: int) -> Tensor:
-    """Positions of the n largest entries, largest first; of equal ones the last first. (m,) -> (n,), n <= m."""
-    threshold = score.kthvalue(len(score) - n + 1).values  # so that only what can be chosen is sorted
-    candidates = (score >= threshold).nonzero().flatten().flip(0)
-    return candidates[score[candidates].sort(descending=True, stable=True).indices[:n]]
-
-
-def _best_of(best: tuple[Tensor, Tensor], score: Tensor, offset: int, n: int) -> tuple[Tensor, Tensor]:
-    scores, positions = (part.to(score.device) for part in best)
-    if len(scores) == n:  # of equal scores the later layer wins: it comes last
-        fresh = (score >= scores[-1]).nonzero().flatten()
-    else:
-        fresh = torch.arange(len(score), device=score.device)
-    # Ascending position, because top_positions reads order from it; `scores` are sorted by score.
-    by_position = positions.argsort()
-    scores = torch.cat([scores[by_position], score[fresh]])
-    positions = torch.cat([positions[by_position], fresh + offset])
-    top = top_positions(scores, min(n, len(scores)))
-    return scores[top], positions[top]
+def _top(keys: Tensor, n: int) -> Tensor:
+    """The n largest keys along the last dimension, or all there are, largest first."""
+    return keys.topk(min(n, keys.shape[-1]), sorted=True).values
 
 
 def _narrow(positions: Tensor, size: int) -> Tensor:

@@ -48,7 +48,7 @@ def tiny_vit(**changes: Any) -> VisionTransformer:
         torch.manual_seed(0)
         model = VisionTransformer(**{**size, "init_values": 0.5, **changes})
         for parameter in model.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape)
+            parameter.add_(torch.randn(parameter.shape), alpha=0.2)
     return model.eval()
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from methods.api import MethodError
 from methods.compact import compact, restore_plain
-from torch import Tensor, nn
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(12, 7), (5, 9, 12)),
@@ -116,7 +117,7 @@ def test_values_written_behind_autograd_s_back_are_seen_too():
 
 @pytest.mark.parametrize("kind", ["linear", "depthwise"])
 def test_restoring_gives_a_plain_layer_with_the_trained_values(kind: str):
-    plain, layer, x, index = pair(kind)
+    plain, layer, _, index = pair(kind)
     with torch.no_grad():
         layer.gps_values += 1
     restore_plain(layer)
@@ -143,8 +144,6 @@ def test_a_layer_that_another_method_has_taken_is_refused():
 def test_a_convolution_with_named_padding_is_refused():
     with pytest.raises(MethodError, match="padding"):
         compact(nn.Conv2d(3, 3, 3, padding="same"), torch.zeros(3, 1, dtype=torch.int64))
-
-
 
 
 @pytest.mark.gpu

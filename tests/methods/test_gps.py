@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from methods.api import Adaptation, Method, MethodError, MissingArtifact
 from methods.compact import CompactConv2d, CompactLinear
 from methods.gps import GPS
 from methods.gps_selection import eligible
 from methods.stack import merge_stack, prepare_stack
 from methods.testing import DECAYING, MethodContract, Run, TinyData, outputs, tiny_vit
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 ROWS = 2 * (48 + 16 + 64 + 16) + 16  # of tiny_vit: qkv, proj, fc1, fc2 in two blocks, and the patch embedding
 SCALES = 2 * 2 * 16  # LayerScale, trained whole
@@ -85,8 +86,14 @@ def test_compact_adam_gives_the_values_of_adam_with_masked_dense_gradients(k: in
     compact, dense = tiny_vit(), tiny_vit()
     adaptation = prepare_stack([method], compact, data)
     layers = {name: module for name, module in eligible(compact).items()}
-    masks = {n: torch.zeros_like(m.weight).flatten().index_fill(0, m.gps_index, 1.0).view_as(m.weight) for n, m in layers.items()}
-    trained_whole = {name for name in adaptation.trainable if not name.endswith("gps_values")} | {"head.weight", "head.bias"}
+    masks = {
+        n: torch.zeros_like(m.weight).flatten().index_fill(0, m.gps_index, 1.0).view_as(m.weight)
+        for n, m in layers.items()
+    }
+    trained_whole = {name for name in adaptation.trainable if not name.endswith("gps_values")} | {
+        "head.weight",
+        "head.bias",
+    }
     optimizers = [torch.optim.Adam([p for p in m.parameters() if p.requires_grad], lr=1e-3) for m in (compact, dense)]
     for images, labels in [batch for _ in range(4) for batch in TinyData(3).batches(8)]:
         for model, optimizer in zip((compact, dense), optimizers, strict=True):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from methods.gps_selection import K_MAX, eligible, fully_trained, quota, weights_in_blocks, weights_of
 from timm.models.swin_transformer import WindowAttention
 from torch import nn
+
+from methods.gps_selection import K_MAX, eligible, fully_trained, quota, weights_in_blocks, weights_of
 
 
 def on_meta(name: str, **changes: int) -> nn.Module:
@@ -42,7 +43,7 @@ def test_convnext_b_trains_its_layer_scales_too(k: int, expected: int):
 
 @pytest.mark.parametrize(("k", "expected"), [(1, 168_448), (2, 252_672)])
 def test_the_sam_encoder_differs_from_the_release_by_the_biases_of_two_neck_norms(k: int, expected: int):
-    """The release freezes what is called norm; SAM's neck norms are not, so it trains their 512 biases. Ours are norms."""
+    """The release freezes what is called norm; SAM's neck norms are not, so it trains their 512 biases."""
     assert count(on_meta("samvit_base_patch16"), k) == expected - 512
 
 
@@ -60,7 +61,9 @@ def test_each_excluded_block_of_vit_b_takes_away_its_6912_rows_and_biases(blocks
 
 def test_excluding_a_block_of_swin_counts_blocks_through_the_stages():
     model = on_meta("swin_base_patch4_window7_224")
-    assert weights_in_blocks(model, (2,)) == {name for name in weights_of(model) if name.startswith("layers.1.blocks.0.")}
+    assert weights_in_blocks(model, (2,)) == {
+        name for name in weights_of(model) if name.startswith("layers.1.blocks.0.")
+    }
 
 
 def test_the_head_of_convnext_is_the_trainers_and_its_norm_stays():

@@ -6,16 +6,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from timm.models.convnext import ConvNeXt
+from timm.models.swin_transformer import SwinTransformer
+from torch import nn
+from torch.nn import functional as F
+
 from methods.api import Method
 from methods.gps import GPS
 from methods.gps_selection import weights_of
 from methods.lora import LoRA
 from methods.stack import merge_stack, prepare_stack
 from methods.testing import TinyData
-from timm.models.convnext import ConvNeXt
-from timm.models.swin_transformer import SwinTransformer
-from torch import nn
-from torch.nn import functional as F
 
 
 def tiny_swin() -> nn.Module:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from methods.api import MethodError
-from methods.gps_selection import Rule, flat_positions, nested_orders, part_for, top_per_row, top_positions
 from torch import Tensor
+
+from methods.api import MethodError
+from methods.gps_selection import Rule, flat_positions, nested_orders, part_for
 
 
 def weights() -> dict[str, Tensor]:
@@ -16,7 +17,9 @@ def weights() -> dict[str, Tensor]:
     return {"a": torch.rand(6, 10, generator=generator), "b": torch.rand(4, 3, generator=generator)}
 
 
-def chosen(level: str, k: int, scores: dict[str, Tensor], excluded: frozenset[str] = frozenset()) -> set[tuple[str, int]]:
+def chosen(
+    level: str, k: int, scores: dict[str, Tensor], excluded: frozenset[str] = frozenset()
+) -> set[tuple[str, int]]:
     orders = nested_orders(scores, scores.__getitem__, 8)
     part = part_for(Rule(level, k, excluded), orders, scores)
     return {(name, int(i)) for name, flat in flat_positions(part, level, scores).items() for i in flat.flatten()}
@@ -48,21 +51,25 @@ def test_rows_of_zeros_give_their_last_columns():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.data())
-def test_the_largest_come_first_and_of_equal_ones_the_last(values: list[int], data: st.DataObject):
+@given(st.lists(st.sampled_from([0.0, 1e-38, 0.5, 0.50000006, 3e38]), min_size=1, max_size=30), st.data())
+def test_the_largest_come_first_and_of_equal_ones_the_last(values: list[float], data: st.DataObject):
     n = data.draw(st.integers(1, len(values)))
+    score = {"w": torch.tensor([values])}
+    values = score["w"][0].tolist()
     expected = sorted(range(len(values)), key=lambda i: (-values[i], -i))[:n]
-    score = torch.tensor(values, dtype=torch.float32)
-    assert top_positions(score, n).tolist() == expected
-    assert top_per_row(score[None], n)[0].tolist() == expected
+    orders = nested_orders(score, score.__getitem__, n)
+    assert orders["neuron/w"][0].tolist() == expected
+    assert orders["layer/w"].tolist() == expected
+    assert orders["net"].tolist() == expected
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=6))
-def test_the_net_order_is_the_same_layer_by_layer_as_at_once(layers: list[list[int]]):
+def test_the_net_order_is_that_of_all_layers_laid_end_to_end(layers: list[list[int]]):
     scores = {str(i): torch.tensor(layer, dtype=torch.float32).view(2, 2) for i, layer in enumerate(layers)}
-    at_once = top_positions(torch.cat([score.flatten() for score in scores.values()]), 2 * len(layers))
-    assert nested_orders(scores, scores.__getitem__, 1)["net"].tolist() == at_once.tolist()
+    flat = [value for layer in layers for value in layer]
+    expected = sorted(range(len(flat)), key=lambda i: (-flat[i], -i))[: 2 * len(layers)]
+    assert nested_orders(scores, scores.__getitem__, 1)["net"].tolist() == expected
 
 
 def test_excluded_weights_are_chosen_from_at_no_level():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import timm
 import torch
+from torch import nn
+
 from methods.api import Method
 from methods.full import Full
 from methods.linear import Linear
 from methods.lora import LoRA
 from methods.stack import merge_stack, prepare_stack
 from methods.testing import MethodContract, TinyData, outputs, tiny_vit
-from torch import nn
 
 WIDTH, MLP = 16, 64
 

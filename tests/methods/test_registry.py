@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from torch import nn
+
 from methods import registry
 from methods.api import (
     Adaptation,
@@ -27,7 +29,6 @@ from methods.api import (
 from methods.facts import MethodFacts, facts_of, refuse_stack
 from methods.make_facts import facts_text
 from methods.params import resolve_params
-from torch import nn
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def test_a_typing_error_in_a_name_is_answered_with_the_name_that_was_meant():
 
 
 def test_a_path_that_leads_nowhere_is_an_unknown_method():
-    with pytest.raises(UnknownMethod, match="cannot import 'nowhere.at_all:Method'"):
+    with pytest.raises(UnknownMethod, match=r"cannot import 'nowhere\.at_all:Method'"):
         registry.load("nowhere.at_all:Method")
 
 
@@ -118,21 +119,26 @@ def test_a_class_can_be_named_by_its_path():
     assert registry.build(OUTSIDER, {"width": 4, "depths": [3]}) == Outsider(width=4, depths=(3,))
 
 
-def test_an_installed_package_registers_by_entry_point(monkeypatch: pytest.MonkeyPatch):
-    offer(monkeypatch, EntryPoint("outsider", OUTSIDER, registry.ENTRY_POINTS))
+def test_an_installed_package_registers_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    install(tmp_path, monkeypatch, "outsider")
     assert "outsider" in registry.known_names()
     assert registry.facts("outsider").revision == 3
+    assert registry.build("outsider", {}) == Outsider()
 
 
-def test_an_entry_point_cannot_take_a_name_of_ours(monkeypatch: pytest.MonkeyPatch):
-    offer(monkeypatch, EntryPoint("lora", OUTSIDER, registry.ENTRY_POINTS))
+def test_an_entry_point_cannot_take_a_name_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    install(tmp_path, monkeypatch, "lora")
     with pytest.raises(MethodError, match="two methods are called 'lora'"):
         registry.known_names()
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, point: EntryPoint) -> None:
-    """As if a distribution with this entry point were installed, for the length of a test."""
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A distribution on the path that registers Outsider under that name."""
+    info = folder / "someones_methods-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-methods\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\n{name} = {OUTSIDER}\n")
+    monkeypatch.syspath_prepend(str(folder))
     registry._targets.cache_clear()
 
 

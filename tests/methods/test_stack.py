@@ -9,6 +9,8 @@ from typing import ClassVar
 import pytest
 import timm
 import torch
+from torch import Tensor, nn
+
 from methods.api import Adaptation, Domain, MethodError, Need, RefusedStack, Scalar, TrainingData
 from methods.full import Full
 from methods.gps import GPS
@@ -17,7 +19,6 @@ from methods.lora import LoRA, LoRALinear
 from methods.stack import merge_stack, prepare_stack
 from methods.surgery import freeze, head_parameters, swap_class, transformer_blocks
 from methods.testing import TinyData, outputs, tiny_vit
-from torch import Tensor, nn
 
 
 class Boxed(nn.Module):

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
 from methods.gps import GPS
 from methods.gps_selection import Rule, flat_positions, nested_orders, part_for, weights_of
 from methods.stack import prepare_stack
 from methods.supcon import supcon_loss
 from methods.testing import TinyData
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[1].parent / "shared" / "oracle"
@@ -90,7 +91,9 @@ def test_supcon_ignores_the_length_of_features_and_the_order_of_views():
     assert supcon_loss(SINES.flip(1), labels, 0.07).item() == pytest.approx(plain, rel=1e-5)
 
 
-@pytest.mark.parametrize(("file", "loss"), [("gps_selection_vit.npz", "supcon"), ("gps_selection_vit_ce.npz", "cross_entropy")])
+@pytest.mark.parametrize(
+    ("file", "loss"), [("gps_selection_vit.npz", "supcon"), ("gps_selection_vit_ce.npz", "cross_entropy")]
+)
 def test_the_trained_entries_are_those_of_the_release(file: str, loss: str):
     numbers = oracle(file)
     model = oracle_vit(numbers)

@@ -1,7 +1,7 @@
 """One golden number per method: results may change only together with a revision, so that no store mixes two meanings.
 
-When this fails after a change that was meant to change numbers: raise the `revision` of the method (or TRAINER_REVISION in
-workers/revision.py when all change), then accept with SWEEPBOARD_ACCEPT_GOLDEN=1.
+When this fails after a change that was meant to change numbers: raise the `revision` of the method (or
+TRAINER_REVISION in workers/revision.py when all change), then accept with SWEEPBOARD_ACCEPT_GOLDEN=1.
 """
 
 from __future__ import annotations
