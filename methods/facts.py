@@ -45,8 +45,29 @@ class FieldFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Passport:
+    """What a method costs, measured by `methods.passport` on `reference`, with default hyper-parameters.
+
+    Parameters are counted without the head's share of what is trained; `extra_…` against the plain model;
+    `task_adaptive`: the data decide which parameters are trained.
+    """
+
+    reference: str
+    trained_params: int
+    extra_params_training: int
+    extra_macs_training: int
+    extra_params_merged: int
+    extra_macs_merged: int
+    identity_at_start: bool
+    task_adaptive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class MethodFacts:
-    """A method without its code. `name` is the name under which the registry finds it."""
+    """A method without its code. `name` is the name under which the registry finds it.
+
+    `passport` is None for methods from outside, which nobody has measured here.
+    """
 
     name: str
     revision: int
@@ -58,6 +79,7 @@ class MethodFacts:
     space: Mapping[str, Domain] = field(default_factory=dict)
     recipe: Mapping[str, Scalar] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
+    passport: Passport | None = None
 
     def needs_for(self, params: Params) -> tuple[tuple[str, Params], ...]:
         """(kind, hyper-parameters that decide it) of every shared artifact needed with these resolved parameters."""
@@ -80,6 +102,7 @@ class MethodFacts:
         kept["fields"] = tuple(FieldFacts(**_frozen(item)) for item in record["fields"])
         kept["space"] = {name: Domain(**_frozen(domain)) for name, domain in record["space"].items()}
         kept["needs"] = tuple(Need(**_frozen(need)) for need in record["needs"])
+        kept["passport"] = None if record["passport"] is None else Passport(**record["passport"])
         return cls(**kept)
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from methods.facts import FieldFacts, MethodFacts
+from methods.facts import FieldFacts, MethodFacts, Passport
 from methods.registry import facts, known_names
 from orchestrator.session import add_command, add_home_argument, out
 
@@ -30,14 +30,30 @@ def _card(method: MethodFacts) -> str:
     recipe = ", ".join(f"{name} {value}" for name, value in method.recipe.items())
     lines = [
         f"{method.name}  {method.summary}",
-        f"  source    {method.paper}",
+        f"  source    {method.paper or 'baseline'}",
         f"  backbones {', '.join(method.families).replace('*', 'all')}",
         f"  seams     {', '.join(method.seams) or 'none'}",
         f"  trains by {recipe or 'the defaults of the recipe'}",
         *(f"  {_field(item)}" for item in method.fields),
-        *(f"  needs     {need.kind}, made once by a prepare job" for need in method.needs),
+        *(
+            f"  needs     {kind}, made once by a prepare job"
+            for kind in dict.fromkeys(need.kind for need in method.needs)
+        ),
+        *_passport(method.passport),
     ]
     return "\n".join(lines)
+
+
+def _passport(found: Passport | None) -> list[str]:
+    if found is None:
+        return ["  passport  not measured: a method from outside"]
+    start = "the plain model at the start" if found.identity_at_start else "changed from the start"
+    return [
+        f"  passport  on {found.reference}: trains {found.trained_params:,}; {start}; "
+        f"{'task decides what is trained' if found.task_adaptive else 'the same parameters for every task'}",
+        f"            in training {found.extra_params_training:+,} parameters, {found.extra_macs_training:+,} MACs; "
+        f"merged {found.extra_params_merged:+,}, {found.extra_macs_merged:+,}",
+    ]
 
 
 def _field(item: FieldFacts) -> str:
