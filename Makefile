@@ -39,7 +39,7 @@ slow: install ## tests that take minutes: real installs, demo bars
 	@$(PY) -m pytest -m slow
 
 bench: install ## measured ratios, side by side in one run (not part of CI)
-	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(PY) $$bench || exit 1; done
+	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; PYTHONPATH=. $(PY) $$bench || exit 1; done
 
 facts: install ## regenerate the facts that plans read instead of importing torch
 	@$(PY) -m methods.make_facts
