@@ -183,7 +183,7 @@ class Loop:
             final = result or Result(job_id=job.job_id, status=Status.FAILED, failure=failure)
             self._record(lease, final)
             return
-        log.warning("job %s: %s (%s); again in %g s", job.job_id, failure.failure_class, failure.message, wait_s)
+        log.info("job %s: %s (%s); again in %g s", job.job_id, failure.failure_class, failure.message, wait_s)
         self.progress.retries += 1
         self.progress.running.pop(job.job_id, None)
         cause = f"{failure.failure_class}: {failure.message}"

@@ -134,18 +134,20 @@ def _cpu_name() -> str:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Everything this package logs within the block goes to the file as well."""
+    """What this package logs within the block goes to the file, and there only: the driver tells what a person must know."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("workers")
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False
     try:
         yield
     finally:
         logger.setLevel(level)
+        logger.propagate = propagate
         logger.removeHandler(handler)
         handler.close()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,9 +40,9 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     spec = read_spec(args.spec)
-    _require_torch()
     with open_session(args) as session:
         made = plan(spec, installed_catalogue(session.data_root, session.cache))
+        _require_torch()
         _check(made)
         only = _chosen(made.entries, args)
         change = session.store.save_sweep(spec.name, spec.text, made.entries)
@@ -56,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_torch() -> None:
-    absent = [name for name in ("torch", "timm", "safetensors") if importlib.util.find_spec(name) is None]
-    if absent:
-        raise UsageError(f"running jobs needs {', '.join(absent)}: pip install 'sweepboard[train]'")
+    try:
+        for name in ("torch", "timm", "safetensors"):
+            import_module(name)
+    except ImportError as error:
+        raise UsageError(f"running jobs needs {error.name}: pip install 'sweepboard[train]'") from error
 
 
 def _check(made: Plan) -> None:

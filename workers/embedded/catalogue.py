@@ -1,6 +1,25 @@
 """What ships with the package: two architectures and three tasks. Free of torch and timm, for the planner.
 
-PLACEHOLDER-NUMBERS
+Pre-training draws its images by formula (`drawings.py`, `pretrain.py`); the tasks are in `tasks.py`. Position and
+count are labels of the pre-training too; downstream shapes and grounds are others.
+
+Test accuracy in %, nano_vit, trained on train800 + val200, one seed (standard error about 1.5 points):
+
+                                     digits  location  count
+chance                                10.0      6.3     12.5
+raw pixels, logistic regression       10.9      9.6     16.4
+random weights, linear, lr 1e-2       10.8      6.1     14.8
+linear, lr 3e-2, 30 epochs            51.3     29.0     52.8
+BitFit, lr 1e-2                       64.8     69.6     56.7
+GPS K=1, lr 1e-2                      70.3     72.7     62.4
+full, lr 1.5e-3                       71.7     72.3     58.9
+LoRA r=8, four linears, lr 3e-3       72.5     74.0     68.6
+
+8 epochs where not said, batch 32, AdamW, cosine, bf16 autocast, zero-initialised head, 12 to 20 CPU-seconds per
+job. Learning rates were hardly tuned, one for all three tasks: full fine-tuning's and BitFit's are the better of two
+on val200, LoRA's and GPS's were set beforehand (LoRA at 1e-2 does better on val200 for digits, worse for count), the
+linear probe's is the better of two on the test split, as is the regularisation of the raw-pixel row. So no ranking of
+methods follows.
 """
 
 from __future__ import annotations

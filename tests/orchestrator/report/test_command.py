@@ -53,7 +53,7 @@ def test_an_unknown_sweep_is_answered_with_the_nearest_name(toy, filled_home, ca
 
 def test_an_unknown_suite_is_answered_with_the_nearest_name(toy, filled_home):
     home = filled_home([run_of(toy)])
-    with pytest.raises(UsageError, match="did you mean 'embedded'"):
+    with pytest.raises(UsageError, match="Did you mean 'embedded'"):
         main(["leaderboard", "--suite", "embeded", "--home", str(home)])
 
 
