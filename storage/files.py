@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from storage.records import Lease, Result
-from storage.records.spool import parse_spool, write_whole
+from storage.records.spool import parse_spool
+from storage.records.whole import write_whole
 from storage.store import StoreError
 
 BROKEN = "broken"

@@ -12,8 +12,8 @@ from typing import Any
 
 from methods.api import BackboneFacts
 from methods.params import did_you_mean
+from storage.records.whole import written_whole
 from workers.errors import UnknownBackbone
-from workers.files import written_whole
 
 FACTS_FILE = Path(__file__).with_name("backbone_facts.json")
 RAW_PIXELS = "raw_pixels"

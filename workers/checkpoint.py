@@ -13,10 +13,10 @@ from torch import Generator, Tensor
 
 from methods.api import MissingArtifact
 from storage.records import Job, canonical_json
+from storage.records.whole import written_whole
 from workers.adapted import AdaptedModel, adapt
 from workers.backbones import build_model
 from workers.errors import DeltaMismatch
-from workers.files import written_whole
 from workers.randomness import generator
 from workers.site import Site
 

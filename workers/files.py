@@ -1,32 +1,12 @@
-"""Files that are whole or absent, and content hashes that are computed once per content."""
+"""Content hashes that are computed once per content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the block ends well, and is removed when not.
-
-    Whoever reads `path` sees the old content or the new one, also after a kill or a power cut.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # mkstemp would hide it from colleagues
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+from storage.records.whole import written_whole
 
 
 def sha256_of(path: Path) -> str:

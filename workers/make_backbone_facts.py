@@ -11,10 +11,10 @@ from timm.models import ConvNeXt, SwinTransformer, VisionTransformer
 from torch import nn
 
 from methods.api import BackboneFacts
+from storage.records.whole import written_whole
 from workers.backbone_facts import FACTS_FILE, RAW_PIXELS, KnownBackbone
 from workers.backbones import bare_architecture, unfused_attention
 from workers.embedded.catalogue import EMBEDDED
-from workers.files import written_whole
 from workers.macs import macs_of
 from workers.raw_pixels import DEFAULT_SIZE
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workers.files import written_whole
+from storage.records.whole import written_whole
 
 
 @dataclass(frozen=True)

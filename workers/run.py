@@ -134,7 +134,7 @@ def _cpu_name() -> str:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """What this package logs within the block goes to the file, and there only: the driver tells what a person must know."""
+    """What this package logs within the block goes to that file only; the driver tells what a person must know."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

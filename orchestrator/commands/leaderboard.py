@@ -23,10 +23,10 @@ from orchestrator.report.build import leaderboard
 from orchestrator.report.footer import coverage
 from orchestrator.session import add_command, add_home_argument, note, open_session, pick_sweep
 from storage.records import Phase
+from storage.records.whole import written_whole
 from storage.store import JobState
 from workers.data.catalogue import info, names
 from workers.errors import WorkerError
-from workers.files import written_whole
 
 FORMATS = ("term", "md", "csv", "json")
 

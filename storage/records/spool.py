@@ -6,11 +6,10 @@ The format of a spool file is JSON: {"lease_epoch": int, "owner": str, "result":
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from storage.records.result import Lease, Result
+from storage.records.whole import write_whole
 
 
 def write_spool(path: Path, lease: Lease, result: Result) -> None:
@@ -31,21 +30,3 @@ def parse_spool(path: Path) -> tuple[Lease, Result]:
     if not isinstance(epoch, int):
         raise TypeError(f"lease_epoch is {epoch!r}; expected an integer")
     return Lease(result.job_id, epoch, str(record["owner"]), expires_s=0.0), result
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that others see whole or not at all, also after a kill or a power cut. Raises OSError.
-
-    The folder is made if need be. Nothing is left behind when it fails.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,5 +1,6 @@
 """A real base-only installation, from a wheel, in a fresh environment: no torch, no ray, no mlflow, no checkout."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,15 @@ ROOT = Path(__file__).parents[2]
 def base(tmp_path_factory):
     """The `bin` folder of a fresh environment with the wheel's base dependencies only."""
     folder = tmp_path_factory.mktemp("base")
+    source = folder / "source"  # building leaves files behind: not in the checkout
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, source / name)
     subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
     pip = [str(folder / "env/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*pip, "-c", str(ROOT / "constraints.txt"), str(ROOT)], capture_output=True, text=True, check=False
+        [*pip, "-c", str(ROOT / "constraints.txt"), str(source)], capture_output=True, text=True, check=False
     )
     if done.returncode and any(word in done.stderr for word in ("Connection", "Temporary failure", "NewConnection")):
         pytest.skip("no package index can be reached: a fresh environment cannot be made")
