@@ -42,7 +42,7 @@ def evaluate(subject: Subject, feed: Feed, job: Job, reporter: Reporter) -> Eval
     probability, predicted = all_logits.softmax(dim=1).max(dim=1)
     return Evaluation(
         loss=functional.cross_entropy(all_logits, all_labels).item(),
-        top1_pct=100 * (predicted == all_labels).double().mean().item(),
+        top1_pct=100 * int((predicted == all_labels).sum()) / len(all_labels),
         labels=all_labels.cpu().numpy(),
         predicted=predicted.cpu().numpy(),
         probability=probability.half().cpu().numpy(),
