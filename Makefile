@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help install demo test lint types slow bench facts pretrain
+.PHONY: help install demo test lint types slow chaos bench facts pretrain
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,11 +21,12 @@ help: ## this list
 install: .venv/.ready ## make .venv (packages are shared by all checkouts with the same constraints.txt)
 
 demo: install ## run the demo sweep on the shipped backbone and print its leaderboard
-	@.venv/bin/sweepboard run $(DEMO) --pool inline $(DEMO_ARGS)
+	@.venv/bin/sweepboard run $(DEMO) $(DEMO_ARGS)
 	@.venv/bin/sweepboard leaderboard "$$(sed -n 's/^name: *//p' $(DEMO))"
+	@echo "every run in MLflow: .venv/bin/sweepboard ui, then open http://127.0.0.1:5000"
 
 test: install lint types ## lint, types, layers, and all quick tests (prints the ten slowest)
-	@$(PY) -m pytest -m 'not slow and not gpu'
+	@$(PY) -m pytest -m 'not slow and not gpu and not chaos'
 
 lint: install ## ruff and the import rules
 	@$(SHARED)/bin/ruff check .
@@ -36,7 +37,10 @@ types: install ## mypy --strict over the four packages
 	@$(PY) -m mypy
 
 slow: install ## tests that take minutes: real installs, demo bars
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -m 'slow and not chaos'
+
+chaos: install ## kills of the driver, a slot and Ray over whole sweeps (about half an hour)
+	@$(PY) -m pytest -m chaos
 
 bench: install ## measured ratios, side by side in one run (not part of CI)
 	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; PYTHONPATH=. $(PY) $$bench || exit 1; done
@@ -56,9 +60,10 @@ pretrain: install ## pre-train the shipped backbones again (about 45 minutes eac
 	@touch $@
 
 $(SHARED)/.ready:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@mkdir -p $(SHARED)
 	@echo "installing the packages of constraints.txt into $(SHARED) (once; a few minutes, about 6 GB with CUDA)" >&2
 	@exec 9>$(SHARED).lock; flock 9; test -e $@ || { \
 	  $(PYTHON) -m venv --clear $(SHARED) && \
-	  $(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; print(*p["dependencies"], *e["train"], *e["postgres"], *e["dev"], "setuptools", sep="\n")' > $(SHARED)/requirements.txt && \
+	  $(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; print(*p["dependencies"], *(d for part in ("train", "ray", "mlflow", "postgres", "dev") for d in e[part]), "setuptools", sep="\n")' > $(SHARED)/requirements.txt && \
 	  $(SHARED)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(SHARED)/requirements.txt && touch $@; }

@@ -18,7 +18,8 @@ class Catalogue:
     `method` raises MethodError; `expand`, `classes`, `data_hash` raise UnknownDataset, DataMissing, DataUnreadable;
     `backbone_facts` and `backbone_ref` raise UnknownBackbone, WeightsMissing. `backbone_facts` answers None for a
     backbone that exists but has not been looked at on this machine. `backbone_ref` takes a name and None,
-    "default", "random" or the path of a weights file.
+    "default", "random" or the path of a weights file. `device`, "cpu" or "cuda", is what jobs that
+    ask for no GPU run on: only measure jobs are named by it.
     """
 
     method_names: tuple[str, ...]
@@ -30,9 +31,10 @@ class Catalogue:
     backbone_facts: Callable[[str], BackboneFacts | None]
     backbone_ref: Callable[[str, str | None], BackboneRef]
     trainer_revision: int
+    device: str = "cpu"
 
 
-def installed_catalogue(data_root: Path | None, cache: Path) -> Catalogue:
+def installed_catalogue(data_root: Path | None, cache: Path, device: str = "cpu") -> Catalogue:
     """What this installation knows. `data_root` holds the user's data sets, `cache` remembers facts and hashes."""
     from methods.registry import facts, known_names
     from workers.backbone_facts import facts as backbone_facts
@@ -54,4 +56,5 @@ def installed_catalogue(data_root: Path | None, cache: Path) -> Catalogue:
         backbone_facts=lambda name: backbone_facts(name, cache),
         backbone_ref=lambda name, weights: reference(name, weights, cache),
         trainer_revision=TRAINER_REVISION,
+        device=device.partition(":")[0],
     )

@@ -15,8 +15,9 @@ class OrchestratorError(Exception):
     """A message for a person: what is wrong (with the value), where, what was expected, what to do.
 
     OrchestratorError
-    ├── UsageError   a command was called with something that does not exist or does not fit
-    └── SpecError    the spec cannot be planned (every problem at once)
+    ├── UsageError        a command was called with something that does not exist or does not fit
+    ├── PreflightFailed   combinations of the plan cannot run (all of them at once)
+    └── SpecError         the spec cannot be planned (every problem at once)
     """
 
     exit_code = EXIT_USAGE

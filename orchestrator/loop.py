@@ -2,7 +2,7 @@
 
 take back what dead drivers held; read in the results that they left spooled
 while jobs are in flight or can be claimed:
-    fill the free slots with claimed jobs          (not when draining)
+    fill the free slots with claimed jobs          (not when draining; a measurement waits until it is alone)
     listen to the pool for one event
     Progress -> remember its epoch                 Done -> record the result
     Lost, or a failed result -> the policy says: again after a pause, or failed for good
@@ -53,6 +53,11 @@ class _InFlight:
     entry: Entry
     lease: Lease
 
+    @property
+    def is_alone(self) -> bool:
+        """Measurements run while nothing else does."""
+        return bool(self.entry.resources.get("exclusive"))
+
 
 @dataclass
 class Loop:
@@ -74,6 +79,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._in_flight: dict[str, _InFlight] = {}
+        self._claimed: list[_InFlight] = []  # not yet submitted: the first one is to be alone
         self._paused: list[tuple[float, Lease]] = []
         self._uncounted: Counter[str] = Counter()
         self._renewed_s = self.clock()
@@ -136,12 +142,25 @@ class Loop:
         free = self.pool.free_slots
         if free < 1:
             return
-        for entry, lease in self.store.claim(self.sweep, self.owner, free, LEASE_S, self.only):
-            self.store.start(lease)
-            self._in_flight[entry.job.job_id] = _InFlight(entry, lease)
+        if not self._claimed:
+            found = self.store.claim(self.sweep, self.owner, free, LEASE_S, self.only)
+            self._claimed = [_InFlight(entry, lease) for entry, lease in found]
+        while self._claimed and self._may_start(self._claimed[0]):
+            flight = self._claimed.pop(0)
+            entry, lease = flight.entry, flight.lease
+            try:
+                self.store.start(lease)
+            except StaleLease:
+                continue  # cancelled or taken while it waited
+            self._in_flight[entry.job.job_id] = flight
             self.progress.running[entry.job.job_id] = "start"
             self.pool.submit(entry.job, lease, _request(entry))
             self.watch(self.progress, None)
+
+    def _may_start(self, flight: _InFlight) -> bool:
+        if flight.is_alone:
+            return not self._in_flight
+        return self.pool.free_slots > 0 and not any(other.is_alone for other in self._in_flight.values())
 
     def _handle(self, event: PoolEvent | None) -> None:
         flight = None if event is None else self._in_flight.get(event.job_id)
@@ -224,13 +243,16 @@ class Loop:
             return
         self._renewed_s = now_s
         self.store.expire()
-        held = [flight.lease for flight in self._in_flight.values()]
+        held = [flight.lease for flight in (*self._in_flight.values(), *self._claimed)]
         valid = self.store.renew([*held, *(lease for _, lease in self._paused)], LEASE_S)
         for job_id, flight in list(self._in_flight.items()):
             if job_id in valid:
                 flight.lease = valid[job_id]
             else:  # cancelled by a person, or taken by another driver: the attempt is void
                 self.pool.cancel(job_id, grace_s=10.0)
+        self._claimed = [
+            _InFlight(one.entry, valid[one.lease.job_id]) for one in self._claimed if one.lease.job_id in valid
+        ]
         self._paused = [(wake_s, valid[lease.job_id]) for wake_s, lease in self._paused if lease.job_id in valid]
 
     def _nothing_more(self) -> bool:
@@ -248,11 +270,12 @@ class Loop:
         until_s = self.clock() + 5.0
         while self._in_flight and self.clock() < until_s:
             self._handle(self.pool.next_event(_LISTEN_S))
-        for flight in self._in_flight.values():
+        for flight in (*self._in_flight.values(), *self._claimed):
             self._release(flight.lease, "the driver was stopped")
         for _, lease in self._paused:
             self._release(lease, "the driver was stopped")
         self._in_flight.clear()
+        self._claimed.clear()
         self._paused.clear()
 
     def _outcome(self) -> Outcome:

@@ -3,6 +3,7 @@
 Product of the axes -> overrides -> exclude -> include -> refused combinations -> one job per content. Overrides reach
 included jobs, excludes do not. The first seed of every cell comes before second seeds; within a seed, jobs of one
 backbone and data set are neighbours (a warm slot keeps both), and prepare jobs come before those that need them.
+Measure jobs come last.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.plan_jobs import Change, JobMaker, Resolved
+from orchestrator.plan_measure import measure_entries
 from orchestrator.plan_rows import row_names
 from orchestrator.plan_rules import Block, Mask, changes, check_match, mask
 from orchestrator.plan_tune import check_tune
@@ -48,6 +50,7 @@ class Counts:
     duplicates: int = 0
     jobs: int = 0
     prepare: int = 0
+    measure: int = 0
     cells: int = 0
     by_rule: dict[str, int] = field(default_factory=dict)
 
@@ -157,6 +160,8 @@ class _Planner:
         _stop(self.lookup)
         entries = self._entries(cells)
         _stop(self.lookup)
+        measured = measure_entries(spec.measure, entries, self.lookup.catalogue.device)
+        self.counts.measure, entries = len(measured), entries + measured
         refused = tuple(Refusal(*key, jobs) for key, jobs in self.refused.items())
         if not entries:
             self._explain_nothing(refused)

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.plan import Counts, Plan
 from orchestrator.plan_report import PlanReport
-from storage.records import Status
+from storage.records import Phase, Status
 from storage.store import Entry, JobState
 
 JSON_VERSION = 1
@@ -24,7 +24,8 @@ def formula(counts: Counts) -> str:
     changed = "".join(f" {sign} {number} {what}" for sign, number, what in signed if number)
     total = f" = {counts.jobs} jobs" if changed else " jobs"
     prepare = f" + {counts.prepare} prepare" if counts.prepare else ""
-    return f"{' × '.join(counts.factors)} = {counts.product}{changed}{total}{prepare}"
+    measure = f" + {counts.measure} measure" if counts.measure else ""
+    return f"{' × '.join(counts.factors)} = {counts.product}{changed}{total}{prepare}{measure}"
 
 
 def plan_text(report: PlanReport, show: int, *, diff: bool) -> str:
@@ -49,10 +50,7 @@ def plan_record(report: PlanReport, show: int) -> dict[str, Any]:
         "version": JSON_VERSION,
         "sweep": plan.spec.name,
         "formula": formula(counts),
-        "counts": {
-            name: getattr(counts, name)
-            for name in ("product", "excluded", "included", "refused", "duplicates", "jobs", "prepare", "cells")
-        },
+        "counts": {name: number for name, number in vars(counts).items() if isinstance(number, int)},
         "by_rule": counts.by_rule,
         "known": {str(status): number for status, number in sorted(report.known.items())},
         "todo": report.todo,
@@ -119,7 +117,7 @@ def _studies(plan: Plan) -> list[str]:
 
 def _final(plan: Plan) -> list[Entry]:
     every = sorted([*plan.entries, *plan.unresolved], key=lambda entry: entry.order)
-    return [entry for entry in every if entry.job.makes is None]
+    return [entry for entry in every if entry.job.phase in (Phase.FINAL, Phase.SEARCH)]
 
 
 def _shared(plan: Plan) -> str:

@@ -100,7 +100,9 @@ class SweepProgress:
 
 
 def row_title(job: Job, row: str) -> str:
-    """The name of the job's row: prepare jobs are kept apart from the rows they serve."""
+    """The name of the job's row: prepare and measure jobs are kept apart from the rows they serve."""
+    if job.phase is Phase.MEASURE:
+        return "measure speed and memory"
     title = row or job.stack
     return f"prepare {job.makes.kind}" if job.phase is Phase.PREPARE and job.makes else title
 

@@ -67,6 +67,13 @@ class Tune:
     pruner: str
 
 
+@dataclass(frozen=True)
+class Measure:
+    """Measure the speed and memory of every row, at this batch size or at the recipe's own."""
+
+    batch_size: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
     """A spec whose shape has been read; `document` has the lines, and the problems found so far."""
@@ -89,6 +96,7 @@ class SweepSpec:
     protocol: str
     also_evaluate: tuple[str, ...]
     tune: Tune | None
+    measure: Measure | None
     max_jobs: int
     document: Document = field(repr=False, compare=False)
 
@@ -155,6 +163,7 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
         tune=None
         if file.tune is None
         else Tune(file.tune.trials, file.tune.space, file.tune.sampler, file.tune.pruner),
+        measure=None if file.measure is None else Measure(file.measure.batch_size),
         max_jobs=file.max_jobs,
         document=document,
     )

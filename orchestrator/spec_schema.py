@@ -118,6 +118,21 @@ class TuneFile(_Part):
     pruner: Literal["none", "median", "successive_halving", "hyperband"] = "median"
 
 
+class MeasureFile(_Part):
+    """Speed and memory of every row, alone on the device; None takes the recipe's own batch size."""
+
+    batch_size: Annotated[int | None, Field(ge=1, le=65_536)] = None
+
+
+def _measure(value: object) -> object:
+    """`false`, `true` or `{batch_size: N}`."""
+    if value is None or isinstance(value, bool):
+        return MeasureFile() if value else None
+    if isinstance(value, dict):
+        return value
+    raise _wrong(f"is {value!r}; expected true, false or {{batch_size: N}}")
+
+
 class SpecFile(_Part):
     """A sweep spec (DESIGN, section 2). Axes multiply: methods × backbones × datasets × lists in `train` × seeds."""
 
@@ -136,6 +151,7 @@ class SpecFile(_Part):
     protocol: Literal["honest", "paper"] = "honest"
     also_evaluate: list[str] = []
     tune: TuneFile | None = None
+    measure: Annotated[MeasureFile | None, BeforeValidator(_measure)] = None
     max_jobs: Annotated[int, Field(ge=1, le=10_000_000)] = MAX_JOBS
 
 
@@ -146,6 +162,7 @@ _PARTS: dict[str, type[_Part]] = {
     "include": IncludeFile,
     "overrides": OverrideFile,
     "tune": TuneFile,
+    "measure": MeasureFile,
 }
 _HINTS = {"label": "belongs inside a method: `lora: {rank: 8, label: my name}`"}
 

@@ -22,6 +22,7 @@ class WorkerError(Exception):
     ├── Unsupported        the job asks for something that this trainer or device cannot do
     ├── DeltaMismatch      a delta checkpoint does not fit the model it is loaded into
     ├── ArtifactMissing    a shared artifact is not where the home should have it
+    ├── MeasureFailed      the process that measures speed and memory ended without an answer
     └── Diverged           the loss became NaN or infinite
     """
 
@@ -72,6 +73,12 @@ class ArtifactMissing(WorkerError):
     """A shared artifact is not where the home should have it."""
 
     failure_class = FailureClass.TRANSIENT
+
+
+class MeasureFailed(WorkerError):
+    """The process that measures speed and memory failed, or ended without an answer."""
+
+    failure_class = FailureClass.CRASH
 
 
 class Diverged(WorkerError):

@@ -41,9 +41,14 @@ class Subject:
 def subject_of(adapted: AdaptedModel, job: Job) -> Subject:
     """The head alone where nothing else can change a training batch, else the whole model."""
     if not _learns_head_only(adapted, job):
-        return Subject(adapted.model, adapted.model, False)
+        return subject_on_images(adapted)
     classifier = _classifier(adapted.model)
     return Subject(classifier, classifier, True)
+
+
+def subject_on_images(adapted: AdaptedModel) -> Subject:
+    """The whole model, whatever is trained."""
+    return Subject(adapted.model, adapted.model, False)
 
 
 def _learns_head_only(adapted: AdaptedModel, job: Job) -> bool:

@@ -5,62 +5,31 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from methods.api import MakesArtifacts
-from storage.records import EpochMetrics, Job, Phase
+from storage.records import Job, Phase
 from workers.adapted import AdaptedModel, adapt, job_methods
 from workers.backbones import build_model
 from workers.checkpoint import load_tensors, save_delta, save_tensors
-from workers.clock import Stopwatch
 from workers.data.batches import Batches
-from workers.data.splits import open_split
 from workers.data.training import JobTrainingData
 from workers.errors import ArtifactMissing, Diverged, Unsupported
 from workers.evaluate import Evaluation, evaluate
-from workers.feeds import FeatureFeed, Feed, Subject, subject_of
+from workers.feeds import FeatureFeed, Feed, Subject, subject_of, subject_on_images
 from workers.macs import macs_of
+from workers.measure_apart import measure_apart
 from workers.precision import check_precision
 from workers.predictions import Predictions, save_predictions
+from workers.preflight import preflight
 from workers.randomness import seeded
-from workers.reporting import Reporter
+from workers.running import Outcome, Running
 from workers.site import Site
 from workers.train import Trainer
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Running:
-    """A job that runs, and what it has at hand."""
-
-    job: Job
-    site: Site
-    device: torch.device
-    reporter: Reporter
-    clock: Stopwatch
-
-    def batches(self, split: str) -> Batches:
-        """A split, ready to be cut into batches. Raises what `open_split` raises."""
-        images = open_split(self.job, split, self.site, lambda done, total: self.told("load", done, total))
-        return Batches(images, self.job, self.device)
-
-    def told(self, stage: str, done: int, total: int) -> None:
-        """Pass on where a stage stands. Raises Stopped."""
-        self.reporter.step(stage, done, total)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a phase found: metrics, epochs, and files by role."""
-
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    epochs: tuple[EpochMetrics, ...] = ()
-    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 def prepare(running: Running) -> Outcome:
@@ -115,12 +84,9 @@ PHASES: Mapping[Phase, Callable[[Running], Outcome]] = {
     Phase.PREPARE: prepare,
     Phase.SEARCH: train_and_score,
     Phase.FINAL: train_and_score,
+    Phase.MEASURE: measure_apart,
+    Phase.PREFLIGHT: preflight,
 }
-
-
-def subject_on_images(adapted: AdaptedModel) -> Subject:
-    """The whole model, whatever was trained."""
-    return Subject(adapted.model, adapted.model, False)
 
 
 def _needed(job: Job, site: Site) -> dict[str, Mapping[str, Tensor]]:

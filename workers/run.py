@@ -15,14 +15,15 @@ from pathlib import Path
 import torch
 
 from methods import registry
-from storage.records import Failure, Job, Lease, Result, Status
+from storage.records import Failure, Job, Lease, Phase, Result, Status
 from storage.records.spool import write_spool
 from workers.clock import Stopwatch
 from workers.errors import Unsupported
 from workers.failures import classified
-from workers.phases import PHASES, Outcome, Running
+from workers.phases import PHASES
 from workers.reporting import Reporter, Stopped
 from workers.revision import TRAINER_REVISION
+from workers.running import Outcome, Running
 from workers.site import Report, Site
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def run_job(job: Job, lease: Lease, site: Site, report: Report) -> Result:
         result = _failed(job, classified(error))
     files = {**result.files, **({"log": log_path.relative_to(site.home).as_posix()} if log_path.exists() else {})}
     result = replace(result, metrics={**result.metrics, **clock.metrics()}, files=files)
-    return _spooled(result, lease, site)
+    return result if job.phase is Phase.PREFLIGHT else _spooled(result, lease, site)
 
 
 def _run(job: Job, site: Site, reporter: Reporter, clock: Stopwatch) -> Result:

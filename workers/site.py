@@ -19,7 +19,7 @@ class Site:
 
     home: Path
     cache: Path
-    device: str = "cpu"  # "cpu", "cuda", "cuda:1"
+    device: str = "cpu"  # "cpu", "cuda", "cuda:1"; `auto` until a process resolves it
     threads: int = 1
     weights: Mapping[str, Path] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)

@@ -6,7 +6,20 @@ import argparse
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-COMMANDS = ("plan", "run", "status", "leaderboard", "retry", "show", "methods", "backbones", "datasets", "doctor")
+COMMANDS = (
+    "plan",
+    "run",
+    "status",
+    "leaderboard",
+    "retry",
+    "show",
+    "mlflow",
+    "ui",
+    "methods",
+    "backbones",
+    "datasets",
+    "doctor",
+)
 
 
 class Command(Protocol):

@@ -14,6 +14,7 @@ from orchestrator.plan_report import compare
 from orchestrator.plan_text import plan_record, plan_text
 from orchestrator.session import add_command, add_home_argument, open_session, out
 from orchestrator.spec import read_spec
+from workers.devices import AUTO, kind
 
 _EVERY_JOB = sys.maxsize
 
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     spec = read_spec(args.spec)
     show = args.show if args.show >= 0 else _EVERY_JOB
     with open_session(args) as session:
-        catalogue = installed_catalogue(session.data_root, session.cache)
+        catalogue = installed_catalogue(session.data_root, session.cache, kind(AUTO))
         report = compare(plan(spec, catalogue), session.store, catalogue)
     if args.json:
         out(json.dumps(plan_record(report, show), indent=1, sort_keys=True))

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
+from orchestrator.report.measured import Measured
 from storage.records import METRICS, BackboneRef, Job, MethodCall, Status, Value
 from storage.store import JobState
 
@@ -124,6 +125,7 @@ class Row:
     mean_of_groups: float | None
     metric_means: Mapping[str, float]
     states: tuple[JobState, ...]
+    measured: Measured | None = None
     rank: int | None = None
 
     @property
@@ -203,7 +205,8 @@ class Leaderboard:
 
 
 def _without_costs(row: Row, kept: tuple[str, ...]) -> Row:
-    return replace(row, metric_means={name: mean for name, mean in row.metric_means.items() if name in kept})
+    means = {name: mean for name, mean in row.metric_means.items() if name in kept}
+    return replace(row, metric_means=means, measured=None)
 
 
 def _counted(number: int, noun: str) -> str:

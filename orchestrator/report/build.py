@@ -18,6 +18,7 @@ from orchestrator.report.board import (
     Task,
     place_of,
 )
+from orchestrator.report.measured import Measurements
 from orchestrator.report.scores import cell, group_means, mean_of, metric_means, ranked, score, whole_mean
 from orchestrator.report.titles import backbone_labels, backbone_notes, distinct_titles
 from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
@@ -57,10 +58,13 @@ def leaderboard(
     states: Iterable[JobState], places: Mapping[str, Place], *, sweeps: Sequence[str] = (), command: str = ""
 ) -> Leaderboard:
     """The board of all final jobs among `states`, finished or not, in any order; the same job twice counts once.
+    Speed and memory are those of the measure jobs among them.
 
     `places`: data set -> where it stands; its order is the order of the columns.
     """
+    states = list(states)
     drafts = _drafts(state for state in states if state.job.phase is Phase.FINAL)
+    measurements = Measurements(states)
     tasks = _tasks({dataset for draft in drafts for dataset in draft.runs}, places)
     labels = backbone_labels((draft.key.backbone, draft.key.image_size) for draft in drafts)
     by_section: dict[tuple[str, Protocol], list[_Draft]] = {}
@@ -69,7 +73,8 @@ def leaderboard(
             runs = {dataset: seeds for dataset, seeds in draft.runs.items() if tasks[dataset].place.suite == suite}
             by_section.setdefault((suite, draft.key.protocol), []).append(replace(draft, runs=runs))
     sections = [
-        _section(suite, protocol, members, (tasks, labels)) for (suite, protocol), members in by_section.items()
+        _section(suite, protocol, members, (tasks, labels, measurements))
+        for (suite, protocol), members in by_section.items()
     ]
     suites = list(dict.fromkeys(task.place.suite for task in tasks.values()))
     sections.sort(key=lambda section: (suites.index(section.suite), -len(section.rows), repr(section.protocol)))
@@ -149,16 +154,17 @@ def _section(
     suite: str,
     protocol: Protocol,
     drafts: list[_Draft],
-    names: tuple[Mapping[DatasetRef, Task], Mapping[tuple[BackboneRef, int | None], str]],
+    names: tuple[Mapping[DatasetRef, Task], Mapping[tuple[BackboneRef, int | None], str], Measurements],
 ) -> Section:
-    tasks, labels = names
+    tasks, labels, measurements = names
     present = {dataset for draft in drafts for dataset in draft.runs}
     columns = [dataset for dataset in tasks if dataset in present]
     groups = tuple(tasks[dataset].place.group for dataset in columns)
     named = tuple(dict.fromkeys(groups))
     grouped = len(named) > 1 and "" not in named
     row = partial(_row, columns=columns, groups=groups if grouped else (), labels=labels)
-    titled = distinct_titles([(row(draft), draft.axes) for draft in drafts])
+    rows = [_measured(row(draft), draft, measurements) for draft in drafts]
+    titled = distinct_titles([(one, draft.axes) for one, draft in zip(rows, drafts, strict=True)])
     return Section(
         suite=suite,
         protocol=protocol,
@@ -199,6 +205,11 @@ def _row(
         metric_means=metric_means([result.metrics for result in results if result is not None], BOARD_METRICS),
         states=states,
     )
+
+
+def _measured(row: Row, draft: _Draft, measurements: Measurements) -> Row:
+    recipes = list(dict.fromkeys(draft.recipes[dataset] for dataset in draft.runs))
+    return replace(row, measured=measurements.of(row.states[0].job, recipes))
 
 
 def _recipe_values(recipes: set[Recipe]) -> tuple[tuple[str, tuple[Value, ...]], ...]:

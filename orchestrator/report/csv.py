@@ -2,6 +2,7 @@
 
 A job that is not done is a line with its status and empty numbers: a missing result must not look like a smaller table.
 Columns come in a fixed order; `param.<method>.<field>` columns are those that the methods of the board have, sorted.
+Speed and memory are the row's, on each of its lines; there are no such columns where nothing was measured.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import json
 from functools import lru_cache
 
 from orchestrator.report.board import Leaderboard, Row, Section, Task
+from orchestrator.report.measured import Measured
 from orchestrator.report.scores import score
-from storage.records import METRICS, BackboneRef, Recipe, canonical_json, thawed
+from storage.records import METRICS, SPEED_METRICS, BackboneRef, Recipe, canonical_json, thawed
 from storage.records.recipe import recipe_fields
 from storage.store import JobState
 
@@ -23,18 +25,21 @@ _EPOCH_ONLY = ("train_loss", "train_top1_pct", "lr", "val_loss", "val_top1_pct")
 _ROW = ("suite", "group", "row", "stack", "backbone", "rank")
 _JOB = ("dataset", "seed", "status", "job_id", "protocol_id")
 _PROTOCOL = ("protocol", "train_split", "score_split", "data_hash")
+_MEASURED_AT = ("measured_device", "measured_threads", "measured_precision", "measured_batch_size")
 _INPUT = ("weights_hash", "mean", "std", "interpolation", "crop_pct")
 
 
 def render(board: Leaderboard) -> str:
     """CSV as in RFC 4180, but with `\\n` as line end. Lists stand as JSON."""
-    metrics = [name for name in board.metrics if name not in _EPOCH_ONLY]
+    metrics = [name for name in board.metrics if name not in (*_EPOCH_ONLY, *SPEED_METRICS)]
     facts = [name for name in metrics if not METRICS[name].is_cost]
     costs = [name for name in metrics if METRICS[name].is_cost]
     params = sorted({name for section in board.sections for row in section.rows for name in _params(row)})
     recipe = [f"recipe.{name}" for name in recipe_fields()]
     revisions = ["trainer_revision", "method_revisions", "schema"]
-    names = [*_ROW, *_JOB, *facts, *params, *_PROTOCOL, *_INPUT, *recipe, *revisions, *costs]
+    is_measured = any(row.measured for section in board.sections for row in section.rows)
+    speed = [*SPEED_METRICS, *_MEASURED_AT] if is_measured else []
+    names = [*_ROW, *_JOB, *facts, *params, *_PROTOCOL, *_INPUT, *recipe, *revisions, *costs, *speed]
     sink = io.StringIO()
     writer = csv.DictWriter(sink, names, restval="", extrasaction="raise", lineterminator="\n")
     writer.writeheader()
@@ -54,15 +59,28 @@ def _params(row: Row) -> dict[str, str]:
 
 def _row_values(section: Section, row: Row) -> dict[str, str]:
     revisions = {call.name: call.revision for call in row.methods}
-    return {
-        "suite": section.suite,
-        "row": row.title,
-        "stack": row.stack,
-        "backbone": row.backbone.label,
-        "rank": _text(row.rank),
-        "trainer_revision": str(row.trainer_revision),
-        "method_revisions": canonical_json(revisions),
-    } | _params(row)
+    return (
+        {
+            "suite": section.suite,
+            "row": row.title,
+            "stack": row.stack,
+            "backbone": row.backbone.label,
+            "rank": _text(row.rank),
+            "trainer_revision": str(row.trainer_revision),
+            "method_revisions": canonical_json(revisions),
+        }
+        | _params(row)
+        | _speed_values(row.measured)
+    )
+
+
+def _speed_values(measured: Measured | None) -> dict[str, str]:
+    if measured is None:
+        return {}
+    setting = measured.setting
+    where = (setting.device, setting.threads, setting.precision, setting.batch_size)
+    values = {name: _text(measured.metrics.get(name)) for name in SPEED_METRICS}
+    return values | {name: _text(value) for name, value in zip(_MEASURED_AT, where, strict=True)}
 
 
 def _job_values(state: JobState, task: Task, metrics: list[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.report.board import SCORE, Leaderboard, Protocol, Section
+from orchestrator.report.measured import speed_lines
 from orchestrator.report.table import one_line, shared_recipe_in_use
 from storage.records import Status
 
@@ -34,6 +35,7 @@ def section_lines(section: Section) -> list[str]:
             f"Not comparable with the other tables of {section.suite}: {name} is {here} here, {_or(others)} there."
         )
     lines.append(f"Recipe of all rows (what is not named differs by row or is off): {shared_recipe_in_use(section)}")
+    lines += [one_line(line) for line in speed_lines([(row.title, row.measured) for row in section.rows])]
     return lines + [one_line(note) for note in section.notes]
 
 

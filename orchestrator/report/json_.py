@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestrator.report.board import Backbone, Leaderboard, Row, Section
+from orchestrator.report.measured import Measured
 from storage.records import thawed
 
 VERSION = 1
@@ -73,7 +74,12 @@ def _row(row: Row) -> dict[str, Any]:
         "mean_of_tasks": row.mean_of_tasks,
         "mean_of_groups": row.mean_of_groups,
         "metric_means": dict(row.metric_means),
+        **({} if row.measured is None else {"measured": _measured(row.measured)}),
     }
+
+
+def _measured(measured: Measured) -> dict[str, Any]:
+    return {**asdict(measured.setting), "metrics": dict(measured.metrics)}
 
 
 def _backbone(backbone: Backbone) -> dict[str, Any]:

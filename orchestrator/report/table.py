@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.board import BOARD_METRICS, Cell, Leaderboard, Row, Section
+from orchestrator.report.measured import SPEED_COLUMNS
 from orchestrator.report.titles import value_text
 from storage.records import METRICS, Value
 
@@ -18,7 +19,7 @@ _SI = ("", "k", "M", "G", "T", "P")
 
 @dataclass(frozen=True)
 class Column:
-    """`kind`: "name", "task", "group", "mean", "metric", "recipe" or "done"; `best` marks the cells to set in bold."""
+    """`kind`: "name", "task", "group", "mean", "metric", "speed", "recipe" or "done"; `best`: cells to set in bold."""
 
     kind: str
     title: str
@@ -45,6 +46,8 @@ def columns(section: Section, board: Leaderboard) -> list[Column]:
     for name in BOARD_METRICS:
         if name in board.metrics:
             found.append(_metric_column(name, rows))
+    if any(row.measured for row in rows):
+        found += [_speed_column(name, rows) for name in SPEED_COLUMNS]
     found.append(_text("done", "done", [f"{row.done}/{row.expected}" for row in rows]))
     return found
 
@@ -103,6 +106,15 @@ def _metric_column(name: str, rows: Sequence[Row]) -> Column:
     texts = tuple(MISSING if value is None else _metric_text(name, value) for value in values)
     compete = [value if row.done == row.expected else None for row, value in zip(rows, values, strict=True)]
     return Column("metric", METRIC_TITLES[name], texts, _best(compete, 1, min))
+
+
+def _speed_column(name: str, rows: Sequence[Row]) -> Column:
+    """The best is marked only where all rows were measured alike."""
+    values = [None if row.measured is None else row.measured.metrics.get(name) for row in rows]
+    texts = tuple(MISSING if value is None else compact(round(value)) for value in values)
+    alike = len({row.measured.setting for row in rows if row.measured}) == 1
+    best = _best(values, 0, max if METRICS[name].better == "higher" else min) if alike else (False,) * len(rows)
+    return Column("speed", SPEED_COLUMNS[name], texts, best)
 
 
 def _metric_text(name: str, value: float) -> str:

@@ -44,9 +44,14 @@ def render(board: Leaderboard, screen: Screen | None = None) -> str:
         emoji=False,
     )
     for section in board.sections:
-        shown, hidden = _fitting(columns(section, board), screen.width)
+        found = columns(section, board)
+        speed = [column for column in found if column.kind == "speed"]
+        shown, hidden = _fitting([column for column in found if column.kind != "speed"], screen.width)
         console.print(Text(section_title(section), style="bold" if screen.styled else ""))
         console.print(_table(shown))
+        if speed:  # a table of its own: beside the scores it would push the tasks out
+            console.print()
+            console.print(_table([*(column for column in found if column.kind == "name"), *speed]))
         notes = section_lines(section) + ([f"Not shown for want of width: {hidden}."] if hidden else [])
         console.print("\n".join(notes), style="dim" if screen.styled else "")
         console.print()

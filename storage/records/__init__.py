@@ -2,13 +2,14 @@
 
 from storage.records.canonical import Params, Value, canonical_json, digest, frozen, thawed
 from storage.records.job import SCHEMA, ArtifactKey, BackboneRef, DatasetRef, Job, MethodCall, Phase
-from storage.records.metrics import METRICS, Metric
+from storage.records.metrics import METRICS, SPEED_METRICS, Metric
 from storage.records.recipe import Recipe
 from storage.records.result import EpochMetrics, Failure, FailureClass, Lease, Result, Status
 
 __all__ = [
     "METRICS",
     "SCHEMA",
+    "SPEED_METRICS",
     "ArtifactKey",
     "BackboneRef",
     "DatasetRef",

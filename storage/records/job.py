@@ -23,6 +23,7 @@ class Phase(StrEnum):
     FINAL = "final"  # trains on train800val200, reads the test split once, after the last epoch
     EVALUATE = "evaluate"  # a parent's delta on another test set or at another merge rate
     MEASURE = "measure"  # speed and memory, alone on the device
+    PREFLIGHT = "preflight"  # a few steps of another job, to see that it can run; never stored
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class ArtifactKey:
 class Job:
     """All that decides a number. Device, worker count, priority and paths are not in it.
 
-    A prepare job `makes` an artifact and trains nothing; other jobs list the artifacts they `need`.
+    A prepare job `makes` an artifact and trains nothing; other jobs list the artifacts they `need`. A measure job alone
+    has a `device` ("cpu" or "cuda"), because its numbers are the device's.
     """
 
     phase: Phase
@@ -111,11 +113,12 @@ class Job:
     makes: ArtifactKey | None = None
     needs: tuple[ArtifactKey, ...] = ()
     parent: str | None = None
+    device: str | None = None
     schema: int = SCHEMA
 
     @cached_property
     def job_id(self) -> str:
-        """First 16 hex of SHA-256 over the canonical JSON of all fields."""
+        """First 16 hex of SHA-256 over the canonical JSON of all fields; `device` only where there is one."""
         return text_digest(self.canonical())
 
     @cached_property
@@ -153,6 +156,7 @@ class Job:
         parts = {
             "backbone": self.backbone.canonical,
             "dataset": self.dataset.canonical,
+            **({} if self.device is None else {"device": json.dumps(self.device)}),
             "makes": "null" if self.makes is None else self.makes.canonical,
             "methods": f"[{','.join(call.canonical for call in self.methods)}]",
             "needs": f"[{','.join(key.canonical for key in self.needs)}]",

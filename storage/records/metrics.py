@@ -36,4 +36,15 @@ METRICS: dict[str, Metric] = {
     "eval_s": Metric("s", "lower", "wall time inside evaluation", is_cost=True),
     "overhead_s": Metric("s", "lower", "wall time outside training and evaluation", is_cost=True),
     "peak_mem_mib": Metric("MiB", "lower", "peak memory of the device (GPU) during the job", is_cost=True),
+    "train_img_per_s": Metric("image/s", "higher", "training steps on ready images, median window", is_cost=True),
+    "infer_img_per_s": Metric("image/s", "higher", "inference, as trained, median window", is_cost=True),
+    "infer_merged_img_per_s": Metric("image/s", "higher", "merged inference, median window", is_cost=True),
+    "train_spread_pct": Metric("%", "lower", "training windows, (largest - smallest) / median", is_cost=True),
+    "infer_spread_pct": Metric("%", "lower", "inference windows, (largest - smallest) / median", is_cost=True),
+    "infer_merged_spread_pct": Metric("%", "lower", "merged windows, (largest - smallest) / median", is_cost=True),
+    "train_peak_mem_mib": Metric("MiB", "lower", "peak memory of training, model included", is_cost=True),
+    "infer_peak_mem_mib": Metric("MiB", "lower", "peak memory of inference, model included", is_cost=True),
 }
+
+SPEED_METRICS = tuple(METRICS)[list(METRICS).index("train_img_per_s") :]
+"""Those of measure jobs. Memory: on a GPU what torch allocated at most, on a CPU the growth of resident memory."""

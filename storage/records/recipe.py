@@ -53,6 +53,20 @@ class Recipe:
     def canonical(self) -> str:
         return canonical_json(asdict(self))
 
+    def of_cost(self, batch_size: int) -> Recipe:
+        """What of the recipe decides speed and memory of a step, at that batch size; the rest is set to defaults."""
+        return Recipe(
+            epochs=1,
+            warmup_epochs=0.0,
+            batch_size=batch_size,
+            optimizer=self.optimizer,
+            drop_path=self.drop_path,
+            clip_grad_norm=self.clip_grad_norm,
+            ema_decay=self.ema_decay,
+            precision=self.precision,
+            image_size=self.image_size,
+        )
+
     def problems(self) -> list[tuple[str, str]]:
         """(field, what is wrong and what is allowed) for every value that cannot be trained with."""
         found: list[tuple[str, str]] = []

@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+DEMO = Path(__file__).parents[2] / "orchestrator" / "examples" / "demo.yaml"
 SPEC = """\
 name: killed
 datasets: [embedded/digits, embedded/count]
@@ -25,13 +27,13 @@ def sweepboard(home: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "orchestrator.cli", *words, "--home", str(home)]
 
 
-def board(home: Path) -> str:
-    words = sweepboard(home, "leaderboard", "killed", "--format", "csv", "--no-costs")
+def board(home: Path, sweep: str = "killed") -> str:
+    words = sweepboard(home, "leaderboard", sweep, "--format", "csv", "--no-costs")
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-def status(home: Path) -> dict[str, object]:
-    done = subprocess.run(sweepboard(home, "status", "killed", "--json"), capture_output=True, text=True, check=True)
+def status(home: Path, sweep: str = "killed") -> dict[str, object]:
+    done = subprocess.run(sweepboard(home, "status", sweep, "--json"), capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -42,7 +44,43 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+def descendants(process: subprocess.Popen, name: str) -> list[psutil.Process]:
+    return [one for one in psutil.Process(process.pid).children(recursive=True) if name in " ".join(one.cmdline())]
+
+
+@pytest.mark.chaos
+def test_ten_random_kills_over_the_demo_leave_the_board_as_an_undisturbed_run_makes_it(tmp_path):
+    calm, wild = tmp_path / "calm", tmp_path / "wild"
+    subprocess.run(sweepboard(calm, "run", str(DEMO)), check=True, capture_output=True)
+    moments = random.Random(1)
+    for _ in range(10):
+        driver = subprocess.Popen(sweepboard(wild, "run", str(DEMO)), stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(5.0, 45.0))
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    subprocess.run(sweepboard(wild, "run", str(DEMO)), check=True, capture_output=True)
+    assert board(wild, "demo") == board(calm, "demo")
+    record = status(wild, "demo")
+    assert record["by_status"] == {"done": record["jobs"]}
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server", "ray::JobSlot"])
+def test_killing_ray_itself_loses_nothing(victim, spec, tmp_path):
+    home = tmp_path / "home"
+    driver = subprocess.Popen(sweepboard(home, "run", str(spec)), stderr=subprocess.DEVNULL)
+    until_s = time.monotonic() + 120
+    while not (victims := descendants(driver, victim)) or not list((home / "logs").glob("*.*.log")):
+        assert time.monotonic() < until_s, f"no {victim} was seen"
+        time.sleep(0.3)
+    victims[0].kill()
+    driver.wait(timeout=300)
+    subprocess.run(sweepboard(home, "run", str(spec)), check=True, capture_output=True)
+    record = status(home)
+    assert record["by_status"] == {"done": record["jobs"]}
+
+
+@pytest.mark.chaos
 def test_five_random_kills_leave_the_board_as_an_undisturbed_run_makes_it(spec, tmp_path):
     calm, wild = tmp_path / "calm", tmp_path / "wild"
     subprocess.run(sweepboard(calm, "run", str(spec)), check=True, capture_output=True)
@@ -59,11 +97,11 @@ def test_five_random_kills_leave_the_board_as_an_undisturbed_run_makes_it(spec, 
     assert status(wild)["by_status"] == {"done": status(wild)["jobs"]}
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_ctrl_c_drains_and_the_same_command_goes_on(spec, tmp_path):
     home = tmp_path / "home"
     driver = subprocess.Popen(sweepboard(home, "run", str(spec)), stderr=subprocess.PIPE, text=True)
-    while not (home / "store.db").exists() or len(list((home / "logs").glob("*"))) < 2:
+    while not (home / "store.db").exists() or len(list((home / "logs").glob("*.*.log"))) < 2:
         time.sleep(0.2)
     driver.send_signal(signal.SIGINT)
     _, stderr = driver.communicate(timeout=60)
@@ -75,7 +113,7 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(spec, tmp_path):
     assert status(home)["by_status"] == {"done": status(home)["jobs"]}
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_two_drivers_at_once_share_the_work(spec, tmp_path):
     home = tmp_path / "home"
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -89,5 +127,5 @@ def test_two_drivers_at_once_share_the_work(spec, tmp_path):
     done = subprocess.run(sweepboard(home, "status", "killed", "--json"), capture_output=True, text=True, check=True)
     record = json.loads(done.stdout)
     assert record["by_status"] == {"done": record["jobs"]}
-    attempts = list((home / "logs").glob("*.log"))
+    attempts = list((home / "logs").glob("*.*.log"))
     assert len(attempts) == record["jobs"]  # one log per attempt: no job ran twice

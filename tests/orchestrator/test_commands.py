@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.cli import main
 
+INLINE = ("--pool", "inline", "--mlflow", "off")
 SPEC = """\
 name: small
 datasets: [embedded/digits]
@@ -22,13 +23,13 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("commands")
     (folder / "small.yaml").write_text(SPEC)
     home = folder / "home"
-    assert main(["run", str(folder / "small.yaml"), "--home", str(home), "--device", "cpu"]) == 0
+    assert main(["run", *INLINE, str(folder / "small.yaml"), "--home", str(home), "--device", "cpu"]) == 0
     return folder, home
 
 
 def test_the_same_command_again_runs_nothing(ran, capsys):
     folder, home = ran
-    assert main(["run", str(folder / "small.yaml"), "--home", str(home)]) == 0
+    assert main(["run", *INLINE, str(folder / "small.yaml"), "--home", str(home)]) == 0
     captured = capsys.readouterr()
     assert "0 new jobs, 2 known" in captured.err
     assert "0 jobs run" in captured.err
@@ -58,7 +59,7 @@ def test_status_speaks_json(ran, capsys):
 
 def test_show_prints_what_decides_a_number_and_what_came_out(ran, capsys):
     _, home = ran
-    main(["run", str(ran[0] / "small.yaml"), "--home", str(home)])
+    main(["run", *INLINE, str(ran[0] / "small.yaml"), "--home", str(home)])
     main(["leaderboard", "small", "--format", "json", "--home", str(home)])
     capsys.readouterr()
     job_id = next((home / "deltas").iterdir()).stem
@@ -77,7 +78,7 @@ def test_show_prints_what_decides_a_number_and_what_came_out(ran, capsys):
         (["show", "zzzz"], "zzzz"),
         (["status", "smal"], "Did you mean 'small'"),
         (["leaderboard", "smal"], "small"),
-        (["run", "no-such-file.yaml"], "no-such-file.yaml"),
+        (["run", *INLINE, "no-such-file.yaml"], "no-such-file.yaml"),
         (["retry", "other"], "other"),
     ],
 )
@@ -93,11 +94,11 @@ def test_only_and_limit_leave_the_sweep_whole(ran, tmp_path, capsys):
     folder, _ = ran
     home = tmp_path / "home"
     spec = str(folder / "small.yaml")
-    assert main(["run", spec, "--only", "seed=1", "--home", str(home)]) == 0
+    assert main(["run", *INLINE, spec, "--only", "seed=1", "--home", str(home)]) == 0
     main(["status", "--json", "--home", str(home)])
     record = json.loads(capsys.readouterr().out)
     assert record["by_status"] == {"done": 1, "pending": 1}
-    assert main(["run", spec, "--limit", "2", "--home", str(home)]) == 0
+    assert main(["run", *INLINE, spec, "--limit", "2", "--home", str(home)]) == 0
     main(["status", "--json", "--home", str(home)])
     assert json.loads(capsys.readouterr().out)["by_status"] == {"done": 2}
 
@@ -105,14 +106,14 @@ def test_only_and_limit_leave_the_sweep_whole(ran, tmp_path, capsys):
 @pytest.mark.parametrize("only", ["seed=7", "colour=red", "seed"])
 def test_an_only_that_selects_nothing_is_refused(ran, capsys, only):
     folder, home = ran
-    assert main(["run", str(folder / "small.yaml"), "--only", only, "--home", str(home)]) == 2
+    assert main(["run", *INLINE, str(folder / "small.yaml"), "--only", only, "--home", str(home)]) == 2
     assert only in capsys.readouterr().err
 
 
 def test_finished_jobs_come_as_json_lines(ran, tmp_path, capsys):
     folder, _ = ran
     home = tmp_path / "home"
-    assert main(["run", str(folder / "small.yaml"), "--json", "--home", str(home)]) == 0
+    assert main(["run", *INLINE, str(folder / "small.yaml"), "--json", "--home", str(home)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["status"] for line in lines] == ["done", "done"]
     assert [line["done"] for line in lines] == [1, 2]
@@ -125,11 +126,11 @@ def test_a_failing_job_is_reported_and_can_be_tried_again(tmp_path, capsys):
     spec.write_text(
         spec.read_text().replace("backbones: [raw_pixels]", "backbones: [nano_vit]").replace("linear", "full")
     )
-    assert main(["run", str(spec), "--home", str(home)]) == 3
+    assert main(["run", *INLINE, str(spec), "--home", str(home)]) == 3
     captured = capsys.readouterr()
     assert "diverged" in captured.err
     assert "Traceback" not in captured.err
-    assert main(["run", str(spec), "--home", str(home)]) == 3
+    assert main(["run", *INLINE, str(spec), "--home", str(home)]) == 3
     assert "0 jobs run" in capsys.readouterr().err
     assert main(["retry", "small", "--class", "user_error", "--home", str(home)]) == 0
     assert "no such job" in capsys.readouterr().out
@@ -144,7 +145,7 @@ def test_a_gpu_that_is_not_there_is_refused(ran, capsys):
         pytest.skip("this machine has a GPU")
     folder, _ = ran
     home = folder / "gpu"
-    assert main(["run", str(folder / "small.yaml"), "--device", "cuda", "--home", str(home)]) == 2
+    assert main(["run", *INLINE, str(folder / "small.yaml"), "--device", "cuda", "--home", str(home)]) == 2
     assert "no GPU" in capsys.readouterr().err
 
 
@@ -155,6 +156,26 @@ def test_lists_speak_text_and_json(ran, capsys, words):
     assert capsys.readouterr().out.strip()
     assert main([*words, "--json", "--home", str(home)]) == 0
     assert json.loads(capsys.readouterr().out)["version"] == 1
+
+
+def test_ray_and_mlflow_are_the_default_and_leave_the_same_board(ran, tmp_path, capsys):
+    folder, inline_home = ran
+    home = tmp_path / "home"
+    assert main(["run", str(folder / "small.yaml"), "--home", str(home)]) == 0
+    assert "sweepboard ui" in capsys.readouterr().err
+    assert (home / "mlflow.db").exists()
+    boards = []
+    for place in (home, inline_home):
+        main(["leaderboard", "small", "--format", "csv", "--no-costs", "--home", str(place)])
+        boards.append(capsys.readouterr().out)
+    assert boards[0] == boards[1]
+
+
+def test_what_no_slot_can_give_is_refused_with_the_nearest_that_fits(ran, tmp_path, capsys):
+    spec = tmp_path / "greedy.yaml"
+    spec.write_text(SPEC + "resources: {cpus: 4096}\n")
+    assert main(["run", str(spec), "--mlflow", "off", "--home", str(tmp_path / "home")]) == 2
+    assert "4096" in capsys.readouterr().err
 
 
 def test_a_store_that_is_no_database_gives_advice(tmp_path, capsys):

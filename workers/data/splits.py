@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from storage.records import Job, Phase
 from workers.data.cache import EntryName, ImageSet, ImageSource, Progressed, open_entry
@@ -14,6 +17,7 @@ READABLE: dict[Phase, frozenset[str]] = {
     Phase.PREPARE: frozenset({"train800", "train800val200"}),
     Phase.SEARCH: frozenset({"train800", "val200"}),
     Phase.FINAL: frozenset({"train800val200", "test"}),
+    Phase.PREFLIGHT: frozenset({"train800", "train800val200"}),
 }
 _OPEN_AT_ONCE = 8
 _open: dict[tuple[Path, str], ImageSet] = {}
@@ -25,6 +29,29 @@ def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> Imag
     A process keeps the last few splits open, so that a warm slot neither searches nor checks them again.
     Raises SplitForbidden, and what `cache.open_entry` raises.
     """
+    name = _entry_name(job, split)
+    place = (site.cache, name.key)
+    if place not in _open:
+        found = open_entry(site.cache, name, lambda: _source(job.dataset.name, name, site), progressed)
+        while len(_open) >= _OPEN_AT_ONCE:
+            _open.pop(next(iter(_open)))
+        _open[place] = found
+    return _open[place]
+
+
+def open_few(job: Job, split: str, site: Site, count: int) -> ImageSet:
+    """The first images of a split, at most `count`, without decoding the rest of a folder. Raises as `open_split`."""
+    name = _entry_name(job, split)
+    is_drawn = job.dataset.name.startswith(f"{EMBEDDED_SUITE}/")  # drawn as a whole or not at all
+    if is_drawn or (site.cache / "images" / name.key).exists():
+        whole = open_split(job, split, site, lambda done, total: None)
+        return ImageSet(whole.images[:count], whole.labels[:count])
+    source = _source(job.dataset.name, name, site)
+    return ImageSet(np.stack(list(islice(source.images(), count))), source.labels[:count])
+
+
+def _entry_name(job: Job, split: str) -> EntryName:
+    """What the split is called in the cache, if the job may read it. Raises SplitForbidden, Unsupported."""
     allowed = READABLE.get(job.phase, frozenset())
     if split not in allowed:
         raise SplitForbidden(
@@ -38,14 +65,7 @@ def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> Imag
         )
     if job.recipe.image_size is None:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
-    name = EntryName(job.dataset.data_hash, split, job.recipe.image_size, job.backbone.interpolation)
-    place = (site.cache, name.key)
-    if place not in _open:
-        found = open_entry(site.cache, name, lambda: _source(job.dataset.name, name, site), progressed)
-        while len(_open) >= _OPEN_AT_ONCE:
-            _open.pop(next(iter(_open)))
-        _open[place] = found
-    return _open[place]
+    return EntryName(job.dataset.data_hash, split, job.recipe.image_size, job.backbone.interpolation)
 
 
 def _source(dataset: str, name: EntryName, site: Site) -> ImageSource:

@@ -1,0 +1,192 @@
+"""Driving a plan: the pool it runs on, what a person sees, the MLflow view beside it, and the loop between them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import cast
+
+from orchestrator.errors import UsageError
+from orchestrator.live import choose_display
+from orchestrator.loop import Loop, Outcome
+from orchestrator.mlflow_view_process import ViewProcess, start_view, tracking_uri, without_password
+from orchestrator.plan import Plan
+from orchestrator.preflight import preflight
+from orchestrator.session import Session, note
+from storage.home import store_url
+from storage.store import Entry, Store
+from workers.devices import resolved
+from workers.pools.inline import InlinePool
+from workers.pools.protocol import Pool, PoolError, Request
+from workers.pools.ray_slot import SiteRunner  # knows no Ray
+from workers.site import Site
+
+OFF = "off"
+_VIEW_DRAIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep runs and is shown: the words of the command line."""
+
+    pool: str
+    device: str
+    threads: int
+    slots: int | None
+    address: str | None
+    mlflow: str | None
+    preflight: bool
+    as_json: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Places:
+        return cls(
+            args.pool, args.device, args.threads, args.slots, args.address, args.mlflow, args.preflight, args.json
+        )
+
+
+def drive(session: Session, made: Plan, only: Sequence[str] | None, places: Places) -> Outcome:
+    """Run what the plan holds and the store has not. Raises UsageError when the pool or the view cannot be had."""
+    chosen = None if only is None else frozenset(only)
+    wanted = [entry for entry in made.entries if chosen is None or entry.job.job_id in chosen]
+    with ExitStack() as stack:
+        uri = _view(session, places, stack)
+        if is_finished(session.store, wanted):  # a second run needs no Ray
+            pool, slots = cast(Pool, InlinePool(SiteRunner(_site(session, made, places)))), 1
+        else:
+            pool, slots = _pool(session, made, places)
+        stack.callback(pool.close)
+        if places.preflight:
+            report = preflight(session.store, wanted, pool)
+            if report.passed or report.unchecked:
+                note(str(report))
+        display = choose_display(as_json=places.as_json, slots=slots)
+        loop = Loop(session.store, made.spec.name, pool, session.home, only, watch=display)
+        try:
+            with _signals(loop):
+                outcome = loop.run()
+        finally:
+            display.close()
+    if uri is not None:
+        note(f"  MLflow: sweepboard ui, then http://127.0.0.1:5000      ({without_password(uri)})")
+    return outcome
+
+
+def is_finished(store: Store, entries: Sequence[Entry]) -> bool:
+    """Nothing is left to do: a second run of a sweep."""
+    known = store.known(entry.job.job_id for entry in entries)
+    return len(known) == len(entries) and all(status.is_finished for status in known.values())
+
+
+def _pool(session: Session, made: Plan, places: Places) -> tuple[Pool, int]:
+    """The pool and how many jobs it runs at once. Raises UsageError naming what it lacks."""
+    runner = SiteRunner(_site(session, made, places))
+    if places.pool == "inline":
+        return InlinePool(runner), 1
+    try:
+        from workers.pools.ray_pool import RayPool
+        from workers.pools.ray_session import RayOptions
+    except ImportError as error:
+        raise UsageError(
+            f"the pool `ray` needs {error.name}: pip install 'sweepboard[ray]', or run with --pool inline"
+        ) from error
+    shapes = {(one.cpus, one.gpus) for one in (_request(entry.resources) for entry in made.entries)}
+    requests = [Request(cpus, gpus) for cpus, gpus in sorted(shapes)]
+    try:
+        options = RayOptions(
+            slots=places.slots,
+            address=places.address,
+            threads=places.threads,
+            gpus_per_slot=_gpus_per_slot(requests, places),
+        )
+        pool = RayPool(runner, options, requests)
+    except PoolError as error:
+        raise UsageError(str(error)) from error
+    problems = [problem for request in requests if (problem := pool.feasible(request)) is not None]
+    if problems:
+        pool.close()
+        raise UsageError("\n".join([f"{made.spec.name} cannot run here:", *(f"  - {text}" for text in problems)]))
+    return pool, pool.slots
+
+
+def _gpus_per_slot(requests: Sequence[Request], places: Places) -> float | None:
+    """None: as the spec asks. No GPU with `--device cpu`; one where this machine has some and the spec is silent."""
+    if places.device == "cpu":
+        return 0.0
+    if places.address is not None or any(request.gpus for request in requests):
+        return None
+    if resolved(places.device) == "cpu":
+        return None
+    note("each job gets a GPU of its own; `resources: {gpus: 0.5}` in the spec puts two on one, `--device cpu` none")
+    return 1.0
+
+
+def _site(session: Session, made: Plan, places: Places) -> Site:
+    return Site(
+        home=session.home,
+        cache=session.cache,
+        device=places.device,
+        threads=places.threads,
+        weights=made.weights,
+        data=_folders(session, made),
+    )
+
+
+def _request(resources: Mapping[str, float]) -> Request:
+    return Request(cpus=resources.get("cpus", 1), gpus=resources.get("gpus", 0))
+
+
+def _folders(session: Session, made: Plan) -> dict[str, Path]:
+    """Where the data sets of the plan lie; the embedded ones lie nowhere."""
+    from workers.data.catalogue import LOCAL_SUITE, dataset_folder
+
+    names = {entry.job.dataset.name for entry in made.entries}
+    return {name: dataset_folder(name, session.data_root) for name in names if name.startswith(f"{LOCAL_SUITE}/")}
+
+
+def _view(session: Session, places: Places, stack: ExitStack) -> str | None:
+    """Start the MLflow view; its address, None where there is none. A view that fails costs the sweep nothing."""
+    if places.mlflow == OFF:
+        return None
+    if importlib.util.find_spec("mlflow") is None:
+        note("no MLflow here: runs are not shown (pip install 'sweepboard[mlflow]', then `sweepboard mlflow sync`)")
+        return None
+    uri = tracking_uri(session.home, places.mlflow, os.environ)
+    try:
+        view = start_view(session.home, store_url(session.home, os.environ), uri)
+    except OSError as error:
+        note(f"the MLflow view could not be started ({error}); `sweepboard mlflow sync` shows the runs later")
+        return None
+    stack.callback(_close_view, view)
+    return uri
+
+
+def _close_view(view: ViewProcess) -> None:
+    if not view.close(_VIEW_DRAIN_S):
+        note("MLflow has not got everything yet; `sweepboard mlflow sync` goes on where it stopped")
+
+
+@contextmanager
+def _signals(loop: Loop) -> Iterator[None]:
+    """Ctrl-C once drains, twice stops; SIGTERM stops. Running jobs go back to the store, finished ones are kept."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT and not loop.draining:
+            loop.drain()
+            note("draining: what runs is finished, nothing new is started; Ctrl-C again stops at once")
+        else:
+            loop.stop()
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
