@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ def _pool(session: Session, made: Plan, places: Places) -> tuple[Pool, int]:
         raise UsageError(
             f"the pool `ray` needs {error.name}: pip install 'sweepboard[ray]', or run with --pool inline"
         ) from error
-    shapes = {(one.cpus, one.gpus) for one in (_request(entry.resources) for entry in made.entries)}
+    shapes = {(one.cpus, one.gpus) for one in (Request.of(entry.resources) for entry in made.entries)}
     requests = [Request(cpus, gpus) for cpus, gpus in sorted(shapes)]
     try:
         options = RayOptions(
@@ -139,10 +139,6 @@ def _site(session: Session, made: Plan, places: Places) -> Site:
         weights=made.weights,
         data=_folders(session, made),
     )
-
-
-def _request(resources: Mapping[str, float]) -> Request:
-    return Request(cpus=resources.get("cpus", 1), gpus=resources.get("gpus", 0))
 
 
 def _folders(session: Session, made: Plan) -> dict[str, Path]:

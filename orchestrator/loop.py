@@ -154,7 +154,7 @@ class Loop:
                 continue  # cancelled or taken while it waited
             self._in_flight[entry.job.job_id] = flight
             self.progress.running[entry.job.job_id] = "start"
-            self.pool.submit(entry.job, lease, _request(entry))
+            self.pool.submit(entry.job, lease, Request.of(entry.resources))
             self.watch(self.progress, None)
 
     def _may_start(self, flight: _InFlight) -> bool:
@@ -288,10 +288,6 @@ class Loop:
             ran=self._ran,
             wall_s=self.clock() - self._began_s,
         )
-
-
-def _request(entry: Entry) -> Request:
-    return Request(cpus=entry.resources.get("cpus", 1), gpus=entry.resources.get("gpus", 0))
 
 
 def _spool_of(home: Path, lease: Lease) -> Path:

@@ -135,9 +135,7 @@ def _checked(todo: Sequence[Combination], pool: Pool) -> list[Result]:
         while len(results) < len({job.job_id for job in jobs}):
             while waiting and pool.free_slots > 0:
                 job, one = waiting.pop(0)
-                resources = one.sample.resources
-                request = Request(cpus=resources.get("cpus", 1), gpus=resources.get("gpus", 0))
-                pool.submit(job, Lease(job.job_id, 0, owner, 0.0), request)
+                pool.submit(job, Lease(job.job_id, 0, owner, 0.0), Request.of(one.sample.resources))
             match pool.next_event(_LISTEN_S):
                 case Done(job_id, _, result):
                     results[job_id] = result

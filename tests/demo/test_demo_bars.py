@@ -26,7 +26,7 @@ def demo(tmp_path_factory):
     """(home, CPU seconds, mean test top-1 in % by row and data set), of the demo run once."""
     home = tmp_path_factory.mktemp("demo") / "home"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = sweepboard("run", DEMO, "--home", str(home))
+    done = sweepboard("run", DEMO, "--pool", "inline", "--mlflow", "off", "--home", str(home))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -72,7 +72,7 @@ def test_full_fine_tuning_beats_raw_pixels_on_at_least_two_tasks(demo):
 def test_a_second_demo_runs_no_job_and_is_quick(demo):
     home, _, _ = demo
     began_s = time.monotonic()
-    done = sweepboard("run", DEMO, "--home", str(home))
+    done = sweepboard("run", DEMO, "--mlflow", "off", "--home", str(home))
     assert done.returncode == 0
     assert "0 jobs run" in done.stderr
     assert time.monotonic() - began_s < 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -63,6 +64,11 @@ class Request:
     cpus: float = 1
     gpus: float = 0
     extra: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, resources: Mapping[str, float]) -> Request:
+        """What an entry's `resources` ask for; a job that says nothing takes one CPU."""
+        return cls(cpus=resources.get("cpus", 1), gpus=resources.get("gpus", 0))
 
 
 class Pool(Protocol):
