@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from workers.pools.ray_shapes import Node
+
 AUTO = "auto"
-_NVIDIA = Path("/proc/driver/nvidia/version")
+_NVIDIA = Path("/proc/driver/nvidia")
 
 
 def resolved(device: str) -> str:
@@ -20,5 +23,11 @@ def resolved(device: str) -> str:
 def kind(device: str) -> str:
     """ "cuda" or "cpu", told without torch: what a plan names its measure jobs by."""
     if device == AUTO:
-        return "cuda" if _NVIDIA.exists() else "cpu"
+        return "cuda" if (_NVIDIA / "version").exists() else "cpu"
     return device.partition(":")[0]
+
+
+def here() -> Node:
+    """This machine as a node of a cluster of one: its CPUs and NVIDIA GPUs, told without torch or Ray."""
+    gpus = len(list((_NVIDIA / "gpus").glob("*")))
+    return Node("this machine", {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)})

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.catalogue import installed_catalogue
-from orchestrator.plan import plan
+from orchestrator.plan import Plan, plan
 from orchestrator.plan_report import compare
 from orchestrator.plan_text import plan_record, plan_text
-from orchestrator.session import add_command, add_home_argument, open_session, out
+from orchestrator.session import add_command, add_home_argument, note, open_session, out
 from orchestrator.spec import read_spec
-from workers.devices import AUTO, kind
+from workers.devices import AUTO, here, kind
+from workers.pools.protocol import Request
+from workers.pools.ray_shapes import why_infeasible
 
 _EVERY_JOB = sys.maxsize
 
@@ -34,9 +36,19 @@ def run(args: argparse.Namespace) -> int:
     show = args.show if args.show >= 0 else _EVERY_JOB
     with open_session(args) as session:
         catalogue = installed_catalogue(session.data_root, session.cache, kind(AUTO))
-        report = compare(plan(spec, catalogue), session.store, catalogue)
+        made = plan(spec, catalogue)
+        report = compare(made, session.store, catalogue)
+    for problem in _too_large_for_here(made):
+        note(f"not on this machine: {problem}")
     if args.json:
         out(json.dumps(plan_record(report, show), indent=1, sort_keys=True))
     else:
         out(plan_text(report, show, diff=args.diff))
     return 0
+
+
+def _too_large_for_here(made: Plan) -> list[str]:
+    """Shapes that a local Ray could never give; on a cluster (`run --address`) they may fit."""
+    shapes = {(one.cpus, one.gpus) for one in (Request.of(entry.resources) for entry in made.entries)}
+    problems = [why_infeasible([here()], Request(cpus, gpus)) for cpus, gpus in sorted(shapes)]
+    return [problem for problem in problems if problem is not None]

@@ -178,6 +178,16 @@ def test_what_no_slot_can_give_is_refused_with_the_nearest_that_fits(ran, tmp_pa
     assert "4096" in capsys.readouterr().err
 
 
+def test_a_plan_says_what_does_not_fit_on_this_machine(tmp_path, capsys):
+    spec = tmp_path / "greedy.yaml"
+    spec.write_text(SPEC + "resources: {cpus: 4096}\n")
+    assert main(["plan", str(spec), "--home", str(tmp_path / "home")]) == 0
+    captured = capsys.readouterr()
+    assert "not on this machine" in captured.err
+    assert "the nearest that fits is cpus: " in captured.err
+    assert "small: 1 method" in captured.out
+
+
 def test_a_store_that_is_no_database_gives_advice(tmp_path, capsys):
     home = tmp_path / "home"
     home.mkdir()
