@@ -23,7 +23,7 @@ class StoreFixtures:
     @pytest.fixture
     def connect(self, clock: VirtualClock) -> Connect:
         """Each call gives a store on one and the same database, empty at first, that tells time by `clock`."""
-        raise NotImplementedError("override the fixture `connect` of StoreContract")
+        pytest.fail("a contract's subclass gives the fixture `connect`")
 
     @pytest.fixture
     def store(self, connect: Connect) -> Iterator[Store]:
