@@ -23,7 +23,10 @@ from workers.pools.ray_shapes import Node
 
 _OBJECT_STORE_BYTES = 100 * 2**20  # records travel, tensors never do; 75 MiB is the least that Ray takes
 _KNOCK_S = 10.0
-_ADDRESSES = "auto (the cluster this machine belongs to) or HOST:PORT of its head node"
+_ADDRESSES = (
+    "auto (the cluster this machine belongs to) or HOST:PORT of its head node; a cluster that asks for a token (Ray's "
+    "default) is given it with RAY_AUTH_MODE=token and the head node's ~/.ray/auth_token"
+)
 
 
 @dataclass(frozen=True)
