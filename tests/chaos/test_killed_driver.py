@@ -127,5 +127,5 @@ def test_two_drivers_at_once_share_the_work(spec, tmp_path):
     done = subprocess.run(sweepboard(home, "status", "killed", "--json"), capture_output=True, text=True, check=True)
     record = json.loads(done.stdout)
     assert record["by_status"] == {"done": record["jobs"]}
-    attempts = list((home / "logs").glob("*.*.log"))
+    attempts = list((home / "logs").glob("*.[1-9]*.log"))  # preflight writes .0.log
     assert len(attempts) == record["jobs"]  # one log per attempt: no job ran twice
