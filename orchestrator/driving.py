@@ -22,7 +22,7 @@ from orchestrator.preflight import preflight
 from orchestrator.session import Session, note
 from storage.home import store_url
 from storage.store import Entry, Store
-from workers.devices import AUTO, resolved
+from workers.devices import AUTO, kind
 from workers.pools.inline import InlinePool
 from workers.pools.protocol import Pool, PoolError, Request
 from workers.pools.ray_slot import SiteRunner  # knows no Ray
@@ -87,8 +87,8 @@ def is_finished(store: Store, entries: Sequence[Entry]) -> bool:
 
 def _pool(session: Session, made: Plan, places: Places) -> tuple[Pool, int]:
     """The pool and how many jobs it runs at once. Raises UsageError naming what it lacks."""
-    if places.address is None and places.device.startswith("cuda") and resolved(AUTO) == "cpu":
-        raise UsageError(f"--device {places.device}: torch finds no GPU here; leave it out, or use --device cpu")
+    if places.address is None and kind(places.device) == "cuda" and kind(AUTO) == "cpu":
+        raise UsageError(f"--device {places.device}: there is no GPU here; leave it out, or use --device cpu")
     runner = SiteRunner(_site(session, made, places))
     if places.pool == "inline":
         return InlinePool(runner), 1
@@ -124,7 +124,7 @@ def _gpus_per_slot(requests: Sequence[Request], places: Places) -> float | None:
         return 0.0
     if places.address is not None or any(request.gpus for request in requests):
         return None
-    if resolved(places.device) == "cpu":
+    if kind(places.device) == "cpu":
         return None
     note("each job gets a GPU of its own; `resources: {gpus: 0.5}` in the spec puts two on one, `--device cpu` none")
     return 1.0

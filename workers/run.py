@@ -17,6 +17,8 @@ import torch
 from methods import registry
 from storage.records import Failure, Job, Lease, Phase, Result, Status
 from storage.records.spool import write_spool
+from workers.adapted import job_methods
+from workers.backbone_facts import facts
 from workers.clock import Stopwatch
 from workers.errors import Unsupported
 from workers.failures import classified
@@ -51,7 +53,7 @@ def _run(job: Job, site: Site, reporter: Reporter, clock: Stopwatch) -> Result:
     _log.info("job %s on %s: %s", job.job_id, site.device, json.dumps(job.to_json()))
     try:
         device = torch.device(site.device)
-        _check(job, device)
+        _check(job, site, device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         outcome = PHASES[job.phase](Running(job, site, device, reporter, clock))
@@ -65,8 +67,8 @@ def _run(job: Job, site: Site, reporter: Reporter, clock: Stopwatch) -> Result:
     return _done(job, site, outcome)
 
 
-def _check(job: Job, device: torch.device) -> None:
-    """Refuse what this process cannot run as the record says. Raises Unsupported, UnknownMethod."""
+def _check(job: Job, site: Site, device: torch.device) -> None:
+    """Refuse what this process cannot run as the record says. Raises Unsupported, MethodError."""
     if job.phase not in PHASES:
         raise Unsupported(f"phase {job.phase} cannot be run by this trainer; it knows {', '.join(PHASES)}")
     revisions = {"the trainer": (job.trainer_revision, TRAINER_REVISION)}
@@ -74,9 +76,12 @@ def _check(job: Job, device: torch.device) -> None:
     for what, (planned, here) in revisions.items():
         if planned != here:
             raise Unsupported(f"the job was planned with revision {planned} of {what}, here is {here}: plan again")
-    problems = job.recipe.problems()
+    problems = [f"recipe.{name} {text}" for name, text in job.recipe.problems()]
+    known = facts(job.backbone.name, site.cache)
+    if known is not None:  # the plan, free of torch, could only read what methods declare
+        problems += [reason for method in job_methods(job) if (reason := method.refuses(known)) is not None]
     if problems:
-        raise Unsupported("; ".join(f"recipe.{name} {text}" for name, text in problems))
+        raise Unsupported("; ".join(problems))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise Unsupported(f"device {device} was asked for, and torch sees no CUDA device here; use device cpu")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
         _check(made)
         if not is_finished(session.store, made.entries):
             _require_torch()
-            _check_methods(made)
         only = _chosen(made.entries, args)
         change = session.store.save_sweep(spec.name, spec.text, made.entries)
         dropped = f", {len(change.dropped)} dropped from it" if change.dropped else ""
@@ -66,33 +64,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_torch() -> None:
-    try:
-        for name in ("torch", "timm", "safetensors"):
-            import_module(name)
-    except ImportError as error:
-        raise UsageError(f"running jobs needs {error.name}: pip install 'sweepboard[train]'") from error
+    """The jobs need it, in the processes that run them; the driver never loads it."""
+    for name in ("torch", "timm", "safetensors"):
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise UsageError(f"running jobs needs {name}: pip install 'sweepboard[train]'")
 
 
 def _check(made: Plan) -> None:
     """Everything that is missing, at once. Raises UsageError."""
-    _refuse(made, [*([made.blocker] if made.blocker else []), *made.missing])
-
-
-def _check_methods(made: Plan) -> None:
-    """What a method's own `refuses` says; the plan, which imports no torch, could only look at its declarations."""
-    from methods.registry import build
-    from workers.backbone_facts import facts
-
-    found: set[str] = set()
-    for call, name in {(call, entry.job.backbone.name) for entry in made.entries for call in entry.job.methods}:
-        known = facts(name, Path())
-        reason = None if known is None else build(call.name, call.kwargs).refuses(known)
-        if reason is not None:
-            found.add(f"{call.name} on {name}: {reason}")
-    _refuse(made, sorted(found))
-
-
-def _refuse(made: Plan, problems: Sequence[str]) -> None:
+    problems = [*([made.blocker] if made.blocker else []), *made.missing]
     if problems:
         raise UsageError("\n".join([f"{made.spec.name} cannot be run:", *(f"  - {text}" for text in problems)]))
 

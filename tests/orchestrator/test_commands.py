@@ -138,6 +138,15 @@ def test_a_failing_job_is_reported_and_can_be_tried_again(tmp_path, capsys):
     assert "1 jobs of small are pending again" in capsys.readouterr().out
 
 
+def test_what_a_method_refuses_is_told_before_the_first_job(tmp_path, capsys):
+    spec = tmp_path / "refused.yaml"
+    spec.write_text(SPEC.replace("raw_pixels", "nano_vit").replace("[linear]", "[{lora: {rank: 97}}]"))
+    assert main(["run", *INLINE, str(spec), "--home", str(tmp_path / "home")]) == 2
+    captured = capsys.readouterr()
+    assert "preflight: 1 combinations cannot run; no job was started" in captured.err
+    assert "lora.rank is 97, above the width 96 of nano_vit" in captured.err
+
+
 def test_a_gpu_that_is_not_there_is_refused(ran, capsys):
     import torch
 
