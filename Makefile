@@ -49,7 +49,7 @@ facts: install ## regenerate the facts that plans read instead of importing torc
 	@$(PY) -m methods.make_facts
 	@$(PY) -m workers.make_backbone_facts
 
-pretrain: install ## pre-train the shipped backbones again (25 and 14 minutes of one core)
+pretrain: install ## pre-train the shipped backbones again (about 26 and 14 minutes of one core)
 	@for name in nano_vit pico_vit; do $(PY) -m workers.embedded.pretrain $$name --out workers/embedded/weights/$$name.safetensors || exit 1; done
 
 # The dependencies live in one shared environment; .venv is a thin one on top of it that holds only this checkout.

@@ -22,7 +22,7 @@ from orchestrator.preflight import preflight
 from orchestrator.session import Session, note
 from storage.home import store_url
 from storage.store import Entry, Store
-from workers.devices import AUTO, kind
+from workers.devices import AUTO, kind, resolved
 from workers.pools.inline import InlinePool
 from workers.pools.protocol import Pool, PoolError, Request
 from workers.pools.ray_slot import SiteRunner  # knows no Ray
@@ -87,7 +87,7 @@ def is_finished(store: Store, entries: Sequence[Entry]) -> bool:
 
 def _pool(session: Session, made: Plan, places: Places) -> tuple[Pool, int]:
     """The pool and how many jobs it runs at once. Raises UsageError naming what it lacks."""
-    if places.address is None and kind(places.device) == "cuda" and kind(AUTO) == "cpu":
+    if places.address is None and _lacks_a_gpu(places.device):
         raise UsageError(f"--device {places.device}: there is no GPU here; leave it out, or use --device cpu")
     runner = SiteRunner(_site(session, made, places))
     if places.pool == "inline":
@@ -116,6 +116,11 @@ def _pool(session: Session, made: Plan, places: Places) -> tuple[Pool, int]:
         pool.close()
         raise UsageError("\n".join([f"{made.spec.name} cannot run here:", *(f"  - {text}" for text in problems)]))
     return pool, pool.slots
+
+
+def _lacks_a_gpu(device: str) -> bool:
+    """A GPU is asked for and there is none. Some systems hide its driver: torch, slow to load, has the last word."""
+    return kind(device) == "cuda" and kind(AUTO) == "cpu" and resolved(AUTO) == "cpu"
 
 
 def _gpus_per_slot(requests: Sequence[Request], places: Places) -> float | None:
