@@ -3,7 +3,11 @@
 y = W x + b + scale · B A x. Only A (rank, in) and B (out, rank) move. A is Kaiming-uniform with a = √5, B is zero,
 so the adapted model starts as the plain one. Defaults are those of NOAH and FacT on ViT-B: rank 8 on the fused qkv
 (one pair for q, k and v together), AdamW, lr 1e-3, weight decay 1e-4. `scale` is the paper's alpha / rank as one
-number: changing the rank does not change it.
+number: changing the rank does not change it. `dropout` acts on the input of A.
+
+`init: trunc_normal` is what the code released with PYRA really trains with: a later initialisation pass of the whole
+model overwrites the zeros, so that A and B both start with standard deviation 0.02 and the model does not start as the
+plain one. It drops 0.1.
 
 Count on ViT-B/16, rank 8, qkv: 12 · (768·8 + 8·2304) = 294,912. After merging nothing is left but plain layers.
 """
@@ -23,6 +27,8 @@ from methods.api import Adaptation, BackboneFacts, Domain, MethodError, Need, Sc
 from methods.surgery import freeze, modules_outside_head, names_of, swap_class
 
 TARGETS = ("qkv", "proj", "fc1", "fc2")
+INITS = ("zero", "trunc_normal")
+_RELEASED_STD = 0.02
 _OWNERS = ("attn", "mlp")  # patch_embed.proj has a target's name and is none
 
 
@@ -32,10 +38,12 @@ class LoRALinear(nn.Linear):
     lora_a: nn.Parameter  # (rank, in)
     lora_b: nn.Parameter  # (out, rank)
     lora_scale: float
+    lora_dropout: float
 
     def forward(self, input: Tensor) -> Tensor:
         """(…, in) -> (…, out)."""
-        update = F.linear(F.linear(input, self.lora_a), self.lora_b)
+        kept = F.dropout(input, self.lora_dropout, self.training) if self.lora_dropout else input
+        update = F.linear(F.linear(kept, self.lora_a), self.lora_b)
         return F.linear(input, self.weight, self.bias) + self.lora_scale * update
 
 
@@ -54,13 +62,19 @@ class LoRA:
         "scale": Domain("log", (0.1, 10.0)),
     }
     recipe: ClassVar[Mapping[str, Scalar]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4}
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"rank": (1, 4096), "scale": (1e-6, 1e6)}
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"targets": TARGETS}
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "rank": (1, 4096),
+        "scale": (1e-6, 1e6),
+        "dropout": (0, 0.99),
+    }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"targets": TARGETS, "init": INITS}
     needs: ClassVar[tuple[Need, ...]] = ()
 
     rank: int = 8
     scale: float = 1.0
     targets: tuple[str, ...] = ("qkv",)
+    dropout: float = 0.0
+    init: str = "zero"
 
     def refuses(self, facts: BackboneFacts) -> str | None:
         if not self.targets:
@@ -75,7 +89,7 @@ class LoRA:
         added: list[nn.Parameter] = []
         for module in self._linear_layers(model):
             swap_class(module, nn.Linear, LoRALinear)
-            added += _add_update(module, self.rank, self.scale, generator)
+            added += self._add_update(module, generator)
         if not added:
             raise MethodError(f"lora found no layer named {', '.join(self.targets)} in {type(model).__name__}")
         return Adaptation(trainable=names_of(model, added))
@@ -86,7 +100,7 @@ class LoRA:
             if isinstance(module, LoRALinear):
                 with torch.no_grad():
                     module.weight += module.lora_scale * (module.lora_b @ module.lora_a)
-                del module.lora_a, module.lora_b, module.lora_scale
+                del module.lora_a, module.lora_b, module.lora_scale, module.lora_dropout
                 swap_class(module, LoRALinear, nn.Linear)
         return model
 
@@ -96,12 +110,14 @@ class LoRA:
             if leaf in self.targets and owner in _OWNERS and isinstance(module, nn.Linear):
                 yield module
 
-
-def _add_update(module: nn.Linear, rank: int, scale: float, generator: torch.Generator) -> tuple[nn.Parameter, ...]:
-    a = torch.empty(rank, module.in_features)  # drawn on the CPU: the same values on every device
-    nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
-    b = module.weight.new_zeros(module.out_features, rank)
-    module.lora_a = nn.Parameter(a.to(module.weight))
-    module.lora_b = nn.Parameter(b)
-    module.lora_scale = scale  # type: ignore[assignment]
-    return module.lora_a, module.lora_b
+    def _add_update(self, module: nn.Linear, generator: torch.Generator) -> tuple[nn.Parameter, ...]:
+        a = torch.empty(self.rank, module.in_features)  # drawn on the CPU: the same values on every device
+        b = torch.zeros(module.out_features, self.rank)
+        if self.init == "zero":
+            nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+        else:
+            for drawn in (a, b):
+                nn.init.trunc_normal_(drawn, std=_RELEASED_STD, generator=generator)
+        module.lora_a, module.lora_b = nn.Parameter(a.to(module.weight)), nn.Parameter(b.to(module.weight))
+        module.lora_scale, module.lora_dropout = self.scale, self.dropout  # type: ignore[assignment]
+        return module.lora_a, module.lora_b

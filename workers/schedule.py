@@ -12,10 +12,13 @@ def lr_at(recipe: Recipe, time_epochs: float) -> float:
 
     timm's cosine with linear warm-up, as the releases of SSF, GPS and PYRA use it: the cosine runs over all epochs
     and the warm-up replaces its beginning, so that with warm-up `lr` itself is never quite reached. With
-    `schedule_unit: epoch` (those releases) the rate is held over each epoch. From the last epoch's end on it is
-    `min_lr`.
+    `schedule_unit: epoch` (SSF, GPS) the rate is held over each epoch; with `epoch_before` (PYRA, whose loop moves
+    the rate after an epoch by the number of that epoch) each epoch has the rate that the one before should have had.
+    From the last epoch's end on it is `min_lr`.
     """
-    time = math.floor(time_epochs) if recipe.schedule_unit == "epoch" else time_epochs
+    time = time_epochs
+    if recipe.schedule_unit != "step":
+        time = max(math.floor(time_epochs) - (recipe.schedule_unit == "epoch_before"), 0)
     warmup = recipe.warmup_epochs or 0.0
     if time < warmup:
         return recipe.warmup_lr + time * (recipe.lr - recipe.warmup_lr) / warmup

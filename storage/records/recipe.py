@@ -10,7 +10,7 @@ from storage.records.canonical import canonical_json
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
-SCHEDULE_UNITS = ("step", "epoch")
+SCHEDULE_UNITS = ("step", "epoch", "epoch_before")
 PRECISIONS = ("fp32", "bf16", "fp16")
 RESIZES = ("squash", "crop")
 AUGMENTS = ("none", "flip", "crop_flip")
@@ -32,7 +32,7 @@ class Recipe:
     weight_decay: float = 1e-4
     momentum: float = 0.9  # SGD only
     schedule: str = "cosine"
-    schedule_unit: str = "step"  # "epoch" is what the releases of GPS, SSF and PYRA do
+    schedule_unit: str = "step"  # "epoch": as the releases of GPS and SSF; "epoch_before": PYRA's
     warmup_epochs: float | None = None
     warmup_lr: float = 0.0
     min_lr: float = 0.0

@@ -37,6 +37,20 @@ class TestLoRAOnEveryLayer(MethodContract):
     trained_params = 2 * 2 * ((WIDTH + 3 * WIDTH) + (WIDTH + WIDTH) + 2 * (WIDTH + MLP))
 
 
+class TestLoRAAsReleasedWithPYRA(MethodContract):
+    method: Method = LoRA(rank=4, init="trunc_normal")
+    trained_params = 2 * 4 * (WIDTH + 3 * WIDTH)
+    identity_at_start = False
+
+
+def test_lora_drops_inputs_in_training_only():
+    model = tiny_vit()
+    prepare_stack([LoRA(init="trunc_normal", dropout=0.5)], model, TinyData())
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(model.eval()(images), model(images))
+    assert not torch.allclose(model.train()(images), model(images))
+
+
 def test_lora_of_rank_8_on_the_qkv_of_vit_b_trains_294912_values():
     with torch.device("meta"):
         model = timm.create_model("vit_base_patch16_224", num_classes=0)

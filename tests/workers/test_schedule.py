@@ -28,6 +28,28 @@ def test_the_epoch_unit_gives_the_numbers_of_the_release(epoch, expected):
     assert lr_at(RELEASE, epoch + 0.75) == lr_at(RELEASE, epoch), "held over the epoch"
 
 
+PYRA = Recipe(epochs=100, lr=1e-3, warmup_epochs=10, warmup_lr=1e-6, min_lr=1e-5, schedule_unit="epoch_before")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        (0, 1e-6),
+        (1, 1e-6),
+        (2, 1.009e-4),
+        (5, 4.006e-4),
+        (10, 9.001e-4),
+        (11, 9.757730e-4),
+        (51, 5.05e-4),
+        (90, 3.926402e-5),
+        (99, 1.097677e-5),
+    ],
+)
+def test_the_rate_that_lags_one_epoch_gives_the_numbers_of_pyra_s_release(epoch, expected):
+    assert lr_at(PYRA, epoch) == pytest.approx(expected, rel=1e-6)
+    assert lr_at(PYRA, epoch + 0.75) == lr_at(PYRA, epoch), "held over the epoch"
+
+
 def test_the_step_unit_moves_within_the_epoch():
     recipe = Recipe(epochs=10, lr=1.0, warmup_epochs=2)
     assert lr_at(recipe, 0) == 0
