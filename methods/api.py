@@ -131,6 +131,12 @@ class Method(Protocol):
     Class attributes say what a plan must know. `recipe` are training values to use where the spec gives none
     (e.g. {"lr": 1e-3}); in a stack the leftmost method that names a value wins. `bounds` limits numeric fields
     (low, high), `choices` the string fields.
+
+    Optional: `settled_by: ClassVar[str] = "package.module:function"`, for hyper-parameters that depend on the
+    backbone and must be in the job as numbers (a merge rate becomes tokens per block). The function takes the
+    hyper-parameters by name and the BackboneFacts at the image size of the job, and returns all of them; it loads
+    no torch, is pure, changes nothing when applied to its own result, and raises MethodError with the reason where
+    it must refuse. The plan applies it, so that `prepare` sees settled values only.
     """
 
     name: ClassVar[str]
@@ -161,3 +167,12 @@ class MakesArtifacts(Protocol):
 
     def make_artifact(self, kind: str, model: nn.Module, data: TrainingData) -> Mapping[str, Tensor]:
         """The tensors of the artifact; the model's weights must come out unchanged."""
+
+
+@runtime_checkable
+class CountsWithoutData(Protocol):
+    """A method with needs may also say what its artifacts look like, so that costs can be counted without data."""
+
+    def stand_in(self, kind: str, model: nn.Module) -> Mapping[str, Tensor]:
+        """Tensors that `prepare` takes for the artifact: of the real one's shapes and types, with valid positions that
+        nothing has chosen. Called with the model that `prepare` was given, which may be on the meta device."""

@@ -84,7 +84,8 @@ def _write(weight: Tensor, values: Tensor, index: Tensor) -> None:
 
 def _compute_dtype(device_type: str, plain: torch.dtype) -> torch.dtype:
     """Autocast's dtype where it is on: inside an autograd function its casts are ours to make."""
-    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else plain
+    is_on = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)  # meta has none
+    return torch.get_autocast_dtype(device_type) if is_on else plain
 
 
 class _CompactLinear(torch.autograd.Function):

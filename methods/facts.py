@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from importlib import import_module
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from methods.api import Domain, MethodError, Need, Scalar
+from methods.api import BackboneFacts, Domain, MethodError, Need, Scalar
 
 Value = Scalar | tuple[Scalar, ...]
 """What a hyper-parameter can be."""
@@ -66,6 +67,7 @@ class Passport:
 class MethodFacts:
     """A method without its code. `name` is the name under which the registry finds it.
 
+    `settled_by` names the function that fits hyper-parameters to a backbone, if any ("package.module:function").
     `passport` is None for methods from outside, which nobody has measured here.
     """
 
@@ -79,6 +81,7 @@ class MethodFacts:
     space: Mapping[str, Domain] = field(default_factory=dict)
     recipe: Mapping[str, Scalar] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
+    settled_by: str | None = None
     passport: Passport | None = None
 
     def needs_for(self, params: Params) -> tuple[tuple[str, Params], ...]:
@@ -89,6 +92,26 @@ class MethodFacts:
             for need in self.needs
             if all(value[name] in allowed for name, allowed in need.when.items())
         )
+
+    def settled(self, params: Params, backbone: BackboneFacts) -> Params:
+        """The resolved hyper-parameters fitted to that backbone, at its image size. Raises MethodError with the reason.
+
+        Loads no torch where the method keeps its promise (methods.api.Method, `settled_by`).
+        """
+        if self.settled_by is None:
+            return params
+        module, _, function = self.settled_by.partition(":")
+        try:
+            settle = getattr(import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise MethodError(
+                f"method {self.name!r}: cannot import settled_by {self.settled_by!r} ({error}); "
+                "expected 'package.module:function'"
+            ) from error
+        try:
+            return tuple(sorted(settle(dict(params), backbone).items()))
+        except MethodError as error:
+            raise MethodError(f"{self.name!r}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `MethodFacts.from_json(facts.to_json()) == facts`."""
@@ -124,6 +147,7 @@ def facts_of(method: type, name: str | None = None) -> MethodFacts:
         space=dict(given.space),
         recipe=dict(given.recipe),
         needs=tuple(given.needs),
+        settled_by=getattr(given, "settled_by", None),
     )
 
 

@@ -32,6 +32,7 @@ from methods.gps_selection import (
     LEVELS,
     Orders,
     Rule,
+    arbitrary_orders,
     eligible,
     flat_positions,
     fully_trained,
@@ -97,6 +98,12 @@ class GPS:
         if kind != SCORES:
             raise MethodError(f"gps makes {SCORES!r}, not {kind!r}")
         return gradient_orders(model, data, ScoringRecipe(self.loss, self.temperature, self.selection_batch_size))
+
+    def stand_in(self, kind: str, model: nn.Module) -> Mapping[str, Tensor]:
+        """Orders for this K and level; how many values they train is the same for every order."""
+        if kind != SCORES:
+            raise MethodError(f"gps makes {SCORES!r}, not {kind!r}")
+        return arbitrary_orders(weights_of(model), self.level, self.connections_per_neuron)
 
     def prepare(self, model: nn.Module, data: TrainingData) -> Adaptation:
         weights, layers = weights_of(model), eligible(model)

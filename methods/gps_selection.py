@@ -119,6 +119,30 @@ def nested_orders(
     return orders
 
 
+def arbitrary_orders(weights: Mapping[str, Tensor], level: str, k: int) -> Orders:
+    """Orders of one level that nothing has scored: the first columns of every row, up to K = k.
+
+    For counting what a selection costs; only the weights' shapes are read. At level `net` the first columns of all
+    rows come first, then the second ones, so that every prefix spreads over all weights.
+    """
+    orders: Orders = {}
+    positions, columns, offset = [], [], 0
+    for name, weight in weights.items():
+        rows, length = weight.shape[0], weight[0].numel()
+        chosen = torch.arange(min(k, length)).repeat(rows, 1)
+        flat = chosen + torch.arange(rows)[:, None] * length
+        if level == "neuron":
+            orders[f"neuron/{name}"] = _narrow(chosen, length)
+        elif level == "layer":
+            orders[f"layer/{name}"] = _narrow(flat.flatten(), weight.numel())
+        positions.append(flat.flatten() + offset)
+        columns.append(chosen.flatten())
+        offset += weight.numel()
+    if level == "net":
+        orders["net"] = _narrow(torch.cat(positions)[torch.cat(columns).argsort(stable=True)], offset)
+    return orders
+
+
 def quota(weight: Tensor, k: int) -> int:
     """How many entries of this weight K connections per neuron are; a row shorter than K gives all it has."""
     return weight.shape[0] * min(k, weight[0].numel())

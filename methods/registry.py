@@ -14,10 +14,15 @@ from methods.facts import MethodFacts, facts_of
 from methods.params import did_you_mean, resolve_params
 
 METHODS: Mapping[str, str] = {
+    "bitfit": "methods.bitfit:BitFit",
     "full": "methods.full:Full",
     "gps": "methods.gps:GPS",
     "linear": "methods.linear:Linear",
     "lora": "methods.lora:LoRA",
+    "partial": "methods.partial:Partial",
+    "pyra": "methods.pyra:PYRA",
+    "random_drop": "methods.random_drop:RandomDrop",
+    "tome": "methods.tome:ToMe",
 }
 """Our own methods: name -> "module:Class"."""
 

@@ -103,10 +103,12 @@ class Run:
         self.steps = 0
 
     def step(self) -> None:
-        """One optimizer step on a batch of eight, in train mode."""
+        """One optimizer step on a batch of eight, in train mode; what layers draw (dropout) has the step's seed."""
         images, labels = next(self.data.batches(8))
         self.model.train()
-        loss = F.cross_entropy(self.model(images), labels)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.steps)
+            loss = F.cross_entropy(self.model(images), labels)
         if self.adaptation.extra_loss is not None:
             loss = loss + self.adaptation.extra_loss()
         self.optimizer.zero_grad()
