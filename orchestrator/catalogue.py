@@ -19,7 +19,8 @@ class Catalogue:
     `backbone_facts` and `backbone_ref` raise UnknownBackbone, WeightsMissing. `backbone_facts` answers None for a
     backbone that exists but has not been looked at on this machine. `backbone_ref` takes a name and None,
     "default", "random" or the path of a weights file. `device`, "cpu" or "cuda", is what jobs that
-    ask for no GPU run on: only measure jobs are named by it.
+    ask for no GPU run on: only measure jobs are named by it. `weights_root` is searched for weights files that a spec
+    gives by bare name and that are not beside it.
     """
 
     method_names: tuple[str, ...]
@@ -32,10 +33,14 @@ class Catalogue:
     backbone_ref: Callable[[str, str | None], BackboneRef]
     trainer_revision: int
     device: str = "cpu"
+    weights_root: Path | None = None
 
 
-def installed_catalogue(data_root: Path | None, cache: Path, device: str = "cpu") -> Catalogue:
-    """What this installation knows. `data_root` holds the user's data sets, `cache` remembers facts and hashes."""
+def installed_catalogue(
+    data_root: Path | None, cache: Path, device: str = "cpu", weights_root: Path | None = None
+) -> Catalogue:
+    """What this installation knows. `data_root` holds the user's data sets, `weights_root` weights files, `cache`
+    remembers facts and hashes."""
     from methods.registry import facts, known_names
     from workers.backbone_facts import facts as backbone_facts
     from workers.data import catalogue as data
@@ -57,4 +62,5 @@ def installed_catalogue(data_root: Path | None, cache: Path, device: str = "cpu"
         backbone_ref=lambda name, weights: reference(name, weights, cache),
         trainer_revision=TRAINER_REVISION,
         device=device.partition(":")[0],
+        weights_root=weights_root,
     )

@@ -17,6 +17,7 @@ from orchestrator.errors import UsageError
 from orchestrator.live import choose_display
 from orchestrator.loop import Loop, Outcome
 from orchestrator.mlflow_view_process import ViewProcess, start_view, tracking_uri, without_password
+from orchestrator.packing import Packing, packing, requests_of
 from orchestrator.plan import Plan
 from orchestrator.preflight import preflight
 from orchestrator.session import Session, note
@@ -63,12 +64,9 @@ def drive(session: Session, made: Plan, only: Sequence[str] | None, places: Plac
         else:
             pool, slots = _pool(session, made, places)
         stack.callback(pool.close)
-        if places.preflight:
-            report = preflight(session.store, wanted, pool)
-            if report.passed or report.unchecked:
-                note(str(report))
+        packed = _checked(session.store, wanted, pool, places)
         display = choose_display(as_json=places.as_json, slots=slots)
-        loop = Loop(session.store, made.spec.name, pool, session.home, only, watch=display)
+        loop = Loop(session.store, made.spec.name, pool, session.home, only, watch=display, request=packed.request)
         try:
             with _signals(loop):
                 outcome = loop.run()
@@ -77,6 +75,16 @@ def drive(session: Session, made: Plan, only: Sequence[str] | None, places: Plac
     if uri is not None:
         note(f"  MLflow: sweepboard ui, then http://127.0.0.1:5000      ({without_password(uri)})")
     return outcome
+
+
+def _checked(store: Store, wanted: Sequence[Entry], pool: Pool, places: Places) -> Packing:
+    """Preflight, and what the jobs ask of memory by what it measured. Raises PreflightFailed, DoesNotFit."""
+    if not places.preflight or is_finished(store, wanted):
+        return Packing()
+    report = preflight(store, wanted, pool)
+    if report.passed or report.unchecked:
+        note(str(report))
+    return packing(store, wanted, pool, on_gpus=places.pool == "ray" and places.device != "cpu")
 
 
 def is_finished(store: Store, entries: Sequence[Entry]) -> bool:
@@ -99,8 +107,7 @@ def _pool(session: Session, made: Plan, places: Places) -> tuple[Pool, int]:
         raise UsageError(
             f"the pool `ray` needs {error.name}: pip install 'sweepboard[ray]', or run with --pool inline"
         ) from error
-    shapes = {(one.cpus, one.gpus) for one in (Request.of(entry.resources) for entry in made.entries)}
-    requests = [Request(cpus, gpus) for cpus, gpus in sorted(shapes)]
+    requests = requests_of(made.entries)
     try:
         options = RayOptions(
             slots=places.slots,

@@ -17,6 +17,7 @@ class OrchestratorError(Exception):
     OrchestratorError
     ├── UsageError        a command was called with something that does not exist or does not fit
     ├── PreflightFailed   combinations of the plan cannot run (all of them at once)
+    ├── DoesNotFit        combinations of the plan take more memory than there is (all of them at once)
     └── SpecError         the spec cannot be planned (every problem at once)
     """
 

@@ -63,7 +63,7 @@ class _InFlight:
 class Loop:
     """Drives one sweep on one pool; `only` restricts it to those job ids.
 
-    `watch` is called after every change with the progress, and must be quick.
+    `watch` is called after every change with the progress, and must be quick; `request` says what a job asks of a slot.
     """
 
     store: Store
@@ -72,6 +72,7 @@ class Loop:
     home: Path
     only: Sequence[str] | None = None
     watch: Callable[[SweepProgress, PoolEvent | None], None] = lambda progress, event: None
+    request: Callable[[Entry], Request] = lambda entry: Request.of(entry.resources)
     clock: Callable[[], float] = time.time
     owner: str = field(default_factory=this_owner)
     draining: bool = False
@@ -154,7 +155,7 @@ class Loop:
                 continue  # cancelled or taken while it waited
             self._in_flight[entry.job.job_id] = flight
             self.progress.running[entry.job.job_id] = "start"
-            self.pool.submit(entry.job, lease, Request.of(entry.resources))
+            self.pool.submit(entry.job, lease, self.request(entry))
             self.watch(self.progress, None)
 
     def _may_start(self, flight: _InFlight) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from methods.facts import Params, Value, refuse_stack
+from methods.api import BackboneFacts, MethodError
+from methods.facts import MethodFacts, Params, Value, refuse_stack
 from methods.params import resolve_params
 from orchestrator.plan_variants import Variant
 from orchestrator.recipes import resolved_recipe
 from orchestrator.resolve import Backbone, Lookup
 from storage.records import ArtifactKey, DatasetRef, Job, MethodCall, Phase, Recipe, frozen
+from workers.backbone_facts import facts_at
+from workers.errors import Unsupported
 
 Change = tuple[str, str, Value]
 """(method name, "train" or "resources"; field; value): one assignment of an override."""
@@ -50,6 +53,7 @@ class JobMaker:
         for name, text in recipe.problems():
             path = variant.stack.train_path or ("train",)
             self.lookup.problem((*path, name), f"{text} (for {variant.stack.name} on {backbone.ref.name})")
+        params, refusal = _settled(variant.methods, params, backbone.facts, recipe.image_size)
         resources: dict[str, Any] = {**spec.resources, **_set(changes, "resources")}
         needs = tuple(
             (kind, position, deciding)
@@ -59,7 +63,6 @@ class JobMaker:
         calls = tuple(
             MethodCall(facts.name, facts.revision, own) for facts, own in zip(variant.methods, params, strict=True)
         )
-        refusal = refuse_stack(variant.methods, backbone.facts.family if backbone.facts else None)
         return Resolved(calls, recipe, resources, needs, refusal)
 
     def job(self, resolved: Resolved, backbone: Backbone, dataset: DatasetRef, seed: int) -> Job:
@@ -133,6 +136,20 @@ class JobMaker:
             makes=key,
             needs=(),
         )
+
+
+def _settled(
+    methods: Sequence[MethodFacts], params: tuple[Params, ...], facts: BackboneFacts | None, image_size: int | None
+) -> tuple[tuple[Params, ...], str | None]:
+    """The hyper-parameters fitted to the backbone at that image size, and why they or the methods cannot be."""
+    reason = refuse_stack(methods, facts.family if facts else None)
+    if reason is not None or facts is None:
+        return params, reason
+    try:
+        here = facts_at(facts, image_size)
+        return tuple(method.settled(own, here) for method, own in zip(methods, params, strict=True)), None
+    except (MethodError, Unsupported) as error:
+        return params, str(error)
 
 
 def _set(changes: tuple[Change, ...], owner: str) -> dict[str, Value]:

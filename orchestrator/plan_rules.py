@@ -15,7 +15,7 @@ from orchestrator.spec import Rule
 from orchestrator.spec_problems import Place, named
 from storage.records import DatasetRef
 
-_RESOURCES = ("cpus", "gpus")
+_RESOURCES = ("cpus", "gpus", "memory_gib")
 _AXES = {"method", "backbone", "dataset", "seed"}
 
 

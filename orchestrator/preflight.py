@@ -8,18 +8,21 @@ few images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.owners import this_owner
 from storage.records import Failure, FailureClass, Lease, Phase, Recipe, Result, Status, Value
+from storage.records.canonical import text_digest
 from storage.store import Entry, Store
 from workers.pools.protocol import Done, Lost, Pool, Request
 
+EVENT = "preflight"
 _LISTEN_S = 0.5
 _SHOWN_ROWS = 3
 _NOT_THE_SPECS_FAULT = frozenset({FailureClass.NODE_LOST, FailureClass.PREEMPTED, FailureClass.TRANSIENT})
+_OUT_OF_MEMORY = frozenset({FailureClass.HOST_OOM, FailureClass.CUDA_OOM})
 _ADVICE = {
     FailureClass.CUDA_OOM: "lower train.batch_size, or give a job more of a GPU (resources: {gpus: …})",
     FailureClass.HOST_OOM: "lower train.batch_size, or run fewer jobs at once",
@@ -76,11 +79,14 @@ def preflight(store: Store, entries: Sequence[Entry], pool: Pool) -> PreflightRe
     done = frozenset(job_id for job_id, status in known.items() if status is Status.DONE)
     todo, ran_before = combinations(entries, done)
     results = _checked(todo, pool)
+    for place, result in enumerate(results):
+        if len(todo) > 1 and result.failure is not None and result.failure.failure_class in _OUT_OF_MEMORY:
+            (results[place],) = _checked([todo[place]], pool)  # alone: how many fit beside each other is not known yet
     passed, unchecked, failed = [], [], []
     for one, result in zip(todo, results, strict=True):
         if result.status is Status.DONE:
             passed.append(one)
-            store.append_event("preflight", _event(one, result), job_id=one.sample.job.job_id)
+            store.append_event(EVENT, _event(one, result), job_id=one.sample.job.job_id)
         elif result.failure is None or result.failure.failure_class in _NOT_THE_SPECS_FAULT:
             unchecked.append(one)
         else:
@@ -92,22 +98,36 @@ def preflight(store: Store, entries: Sequence[Entry], pool: Pool) -> PreflightRe
 
 def combinations(entries: Sequence[Entry], done: frozenset[str]) -> tuple[list[Combination], int]:
     """What is to be checked, in the order of the plan, and how many combinations have a job among the `done`."""
-    groups: dict[tuple[object, ...], list[Entry]] = {}
-    for entry in entries:
-        if entry.job.phase in (Phase.FINAL, Phase.SEARCH):
-            groups.setdefault(_shape(entry), []).append(entry)
-    todo = [group for group in groups.values() if not any(entry.job.job_id in done for entry in group)]
+    found = groups(entries)
+    todo = [group for group in found if not any(entry.job.job_id in done for entry in group)]
     return [
         Combination(max(group, key=_size), tuple(dict.fromkeys(entry.row for entry in group)), len(group))
         for group in todo
-    ], len(groups) - len(todo)
+    ], len(found) - len(todo)
+
+
+def groups(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """The entries of each combination, in the order of the plan."""
+    found: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in entries:
+        if entry.job.phase in (Phase.FINAL, Phase.SEARCH):
+            found.setdefault((*_shape(entry), *sorted(entry.resources.items())), []).append(entry)
+    return list(found.values())
+
+
+def combination_id(entry: Entry) -> str:
+    """Of whatever takes the same memory; the same in every run, and whatever part of a GPU or how many CPUs are asked.
+
+    On a GPU and off it are two.
+    """
+    return text_digest(repr((*_shape(entry), bool(entry.resources.get("gpus")))))
 
 
 def _shape(entry: Entry) -> tuple[object, ...]:
     """Numbers of a method make it larger or smaller; everything else about it may take another path in the code."""
     job = entry.job
     methods = tuple((call.name, *(pair for pair in call.params if not _is_number(pair[1]))) for call in job.methods)
-    return methods, job.backbone, _recipe_shape(job.recipe), tuple(sorted(entry.resources.items()))
+    return methods, job.backbone, _recipe_shape(job.recipe)
 
 
 def _recipe_shape(recipe: Recipe) -> tuple[object, ...]:
@@ -152,6 +172,7 @@ def _event(one: Combination, result: Result) -> dict[str, object]:
     job = one.sample.job
     memory = {name: value for name, value in result.metrics.items() if name.endswith("_mem_mib")}
     return {
+        "combination": combination_id(one.sample),
         "rows": list(one.rows),
         "stack": job.stack,
         "backbone": job.backbone.name,

@@ -18,6 +18,8 @@ from workers.errors import UnknownBackbone, UnknownDataset, WorkerError
 UNKNOWN = "unknown"
 """Stands for a hash that is not known yet; jobs that carry it are counted and shown, never stored or run."""
 
+_NAMED_WEIGHTS = ("default", "random")
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -77,8 +79,8 @@ class Lookup:
 
     def _backbone(self, given: BackboneSpec) -> Backbone | None:
         weights, path = given.weights, None
-        if weights is not None and weights not in ("default", "random"):
-            path = self.spec.folder / Path(weights).expanduser()
+        if weights is not None and weights not in _NAMED_WEIGHTS:
+            path = self._weights_path(weights)
             weights = str(path)
         ref = BackboneRef(given.name, UNKNOWN)
         try:
@@ -93,8 +95,22 @@ class Lookup:
         try:
             ref = self.catalogue.backbone_ref(given.name, weights)
         except WorkerError as error:
-            self.missing[str(error)] = None
+            self.missing[f"{error}{self._also_looked(given)}"] = None
         return Backbone(ref, facts, path)
+
+    def _weights_path(self, weights: str) -> Path:
+        """Beside the spec; where it is not there, and given without a folder, in the folder of weights."""
+        beside, root = self.spec.folder / Path(weights).expanduser(), self.catalogue.weights_root
+        if root is None or not _is_bare(weights) or beside.exists() or not (root / weights).exists():
+            return beside
+        return root / weights
+
+    def _also_looked(self, given: BackboneSpec) -> str:
+        """The second place where a weights file was looked for, as the end of a message."""
+        if given.weights is None or given.weights in _NAMED_WEIGHTS or not _is_bare(given.weights):
+            return ""
+        root = self.catalogue.weights_root
+        return f". Looked in SWEEPBOARD_WEIGHTS too, {'which is not set' if root is None else f'the folder {root}'}"
 
     def datasets(self, patterns: Iterable[tuple[str, Place]]) -> tuple[DatasetRef, ...]:
         """The data sets that the patterns stand for, each once, in the order of the spec."""
@@ -125,3 +141,8 @@ class Lookup:
                 self.missing[str(error)] = None
             self._datasets[name] = DatasetRef(name, data_hash, classes)
         return self._datasets[name]
+
+
+def _is_bare(weights: str) -> bool:
+    """A file name without a folder."""
+    return Path(weights).name == weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,14 @@ from storage.store import Store, UnknownSweep
 
 @dataclass(frozen=True)
 class Session:
-    """An open home. `data_root` holds the user's data sets (SWEEPBOARD_DATA); None when there is none."""
+    """An open home. `data_root` holds the user's data sets (SWEEPBOARD_DATA), `weights_root` weights files
+    (SWEEPBOARD_WEIGHTS); None when there is none."""
 
     home: Path
     cache: Path
     data_root: Path | None
     store: Store
+    weights_root: Path | None = None
 
 
 def add_home_argument(command: argparse.ArgumentParser) -> None:
@@ -43,11 +45,16 @@ def open_session(args: argparse.Namespace) -> Iterator[Session]:
     home = find_home(Path.cwd(), env)
     print(f"home: {home}", file=sys.stderr)
     store = open_store(store_url(home, env))
-    data = env.get("SWEEPBOARD_DATA")
+    data, weights = _folder(env, "SWEEPBOARD_DATA"), _folder(env, "SWEEPBOARD_WEIGHTS")
     try:
-        yield Session(home, cache_dir(home, env), Path(data) if data else None, store)
+        yield Session(home, cache_dir(home, env), data, store, weights)
     finally:
         store.close()
+
+
+def _folder(env: Mapping[str, str], variable: str) -> Path | None:
+    named = env.get(variable)
+    return Path(named).expanduser() if named else None
 
 
 def pick_sweep(session: Session, name: str | None) -> str:

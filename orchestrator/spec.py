@@ -152,7 +152,7 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
         stacks=_stacks(document.data.get("methods"), document),
         seeds=tuple(file.seeds),
         train=file.train,
-        resources={"cpus": file.resources.cpus, "gpus": file.resources.gpus},
+        resources=file.resources.model_dump(exclude_none=True),
         zips=tuple(Zip(axes, ("zip", at)) for at, axes in _placed("zip", file.zip, kept)),
         exclude=tuple(Rule(match, ("exclude", at)) for at, match in _placed("exclude", file.exclude, kept)),
         include=tuple(item for item in include if item is not None),

@@ -68,6 +68,7 @@ class ResourcesFile(_Part):
 
     gpus: Annotated[float, Field(ge=0, le=1024), AfterValidator(_whole_above_one)] = 0.0
     cpus: Annotated[float, Field(gt=0, le=4096)] = 1.0
+    memory_gib: Annotated[float | None, Field(gt=0, le=65_536)] = None  # None: as measured
 
 
 class OverrideFile(_Part):

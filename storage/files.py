@@ -22,7 +22,7 @@ def write_json(path: Path, value: object) -> None:
     try:
         write_whole(path, text)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}. {_advice(error)}.") from error
+        raise StoreError(f"cannot write {path}: {error.strerror or error}. {advice(error)}.") from error
 
 
 def read_spool(home: Path) -> Iterator[tuple[Path, Lease, Result]]:
@@ -44,7 +44,7 @@ def read_spool(home: Path) -> Iterator[tuple[Path, Lease, Result]]:
                 continue
             yield path, lease, result
     except OSError as error:
-        raise StoreError(f"cannot read the spool {spool}: {error.strerror or error}. {_advice(error)}.") from error
+        raise StoreError(f"cannot read the spool {spool}: {error.strerror or error}. {advice(error)}.") from error
 
 
 def _set_aside(path: Path, problem: str) -> None:
@@ -55,7 +55,8 @@ def _set_aside(path: Path, problem: str) -> None:
     path.replace(folder / path.name)
 
 
-def _advice(error: OSError) -> str:
+def advice(error: OSError) -> str:
+    """What to do about a file that cannot be written or read."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "Free some space and run the same command again: nothing was half written"
     return "Make the folder writable, or point SWEEPBOARD_HOME elsewhere"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from storage.records import ArtifactKey, EpochMetrics, Job, Lease, Result, Status
+from storage.snapshot import Absorbed, Snapshot
 
 
 class StoreError(Exception):
@@ -162,11 +163,23 @@ class Store(Protocol):
     def epochs(self, job_id: str) -> list[EpochMetrics]:
         """The curve of a job, finished or running."""
 
-    def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
-        """Events with an id above `after`, oldest first."""
+    def events(self, after: int = 0, limit: int = 1000, kind: str | None = None) -> list[Event]:
+        """Events with an id above `after`, oldest first; `kind` leaves only those of that kind."""
 
     def append_event(self, kind: str, data: Mapping[str, Any], *, job_id: str | None = None) -> None:
         """Add a line of one's own to the log."""
+
+    def snapshot(self, sweeps: Sequence[str] | None = None) -> Snapshot:
+        """All that another store needs to know what this one knows; results come whole, with their curves.
+
+        `sweeps` restricts it to those sweeps, with the jobs that made what they need. Raises UnknownSweep."""
+
+    def absorb(self, snapshot: Snapshot) -> Absorbed:
+        """Take in another store's snapshot; twice is once.
+
+        A job that is done here, leased or running stays as it is; any other becomes done when it is done there.
+        Sweeps gain members and lose none; the spec of a sweep that is here stays. Raises StoreError when a prepare
+        job that is done there names no artifact."""
 
     def close(self) -> None:
         """Release the connections; the store is not used afterwards."""

@@ -46,11 +46,15 @@ def job_methods(job: Job) -> tuple[Method, ...]:
 
 def adapt(model: nn.Module, job: Job, data: TrainingData) -> AdaptedModel:
     """Patch the model in place and let move what the methods declare, and the head. Raises MethodError."""
-    methods = job_methods(job)
+    with seeded(job.seed, "prepare"):
+        return adapted_by(job_methods(job), model, data)
+
+
+def adapted_by(methods: tuple[Method, ...], model: nn.Module, data: TrainingData) -> AdaptedModel:
+    """As `adapt`, by methods without a job; what they draw besides the data's generator is torch's present state."""
     total_params = sum(parameter.numel() for parameter in model.parameters())
     freeze(model)
-    with seeded(job.seed, "prepare"):
-        adaptation = prepare_stack(methods, model, data)
+    adaptation = prepare_stack(methods, model, data)
     device = next(iter(head_parameters(model))).device
     model.to(device)  # what the methods added may have been made on the CPU
     parameters = dict(model.named_parameters())

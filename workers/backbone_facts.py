@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache as remembered
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 from methods.api import BackboneFacts
 from methods.params import did_you_mean
 from storage.records.whole import written_whole
-from workers.errors import UnknownBackbone
+from workers.backbone_names import OLD_IN21K, renamed
+from workers.errors import UnknownBackbone, Unsupported
 
 FACTS_FILE = Path(__file__).with_name("backbone_facts.json")
 RAW_PIXELS = "raw_pixels"
+_PATCHED = ("vit", "swin", "convnext")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,24 @@ class KnownBackbone:
         return cls(facts, record["hub_repository"])
 
 
+def facts_at(known: BackboneFacts, image_size: int | None) -> BackboneFacts:
+    """The facts at another image size in pixels (None: its own): tokens follow, `macs` stays that of its own size.
+
+    Raises Unsupported where whole patches do not cover the image.
+    """
+    if image_size is None or image_size == known.image_size:
+        return known
+    if known.family not in _PATCHED:
+        return replace(known, image_size=image_size)
+    side, rest = divmod(image_size, known.patch_size)
+    if rest and known.family == "vit":
+        near = " or ".join(str(known.patch_size * number) for number in (side, side + 1) if number)
+        raise Unsupported(
+            f"image_size {image_size} is no multiple of the patch size {known.patch_size} of {known.name}; use {near}"
+        )
+    return replace(known, image_size=image_size, tokens=known.prefix_tokens + side**2)
+
+
 def facts(name: str, cache: Path) -> BackboneFacts | None:
     """The facts, from our table, from `cache`, or measured now with timm (seconds, then cached).
 
@@ -51,13 +71,17 @@ def known_backbone(name: str, cache: Path) -> KnownBackbone | None:
     """As `facts`, with the place of the default weights."""
     if name in table():
         return table()[name]
+    if name in OLD_IN21K:
+        raise UnknownBackbone(renamed(name, OLD_IN21K[name]))
     path = cache / "backbones" / f"{name.replace('/', '_')}.json"
     if path.exists():
         return KnownBackbone.from_json(json.loads(path.read_text()))
     if importlib.util.find_spec("timm") is None:
         return None
-    from workers.make_backbone_facts import is_buildable, measure
+    from workers.make_backbone_facts import is_buildable, measure, present_name
 
+    if (present := present_name(name)) is not None:
+        raise UnknownBackbone(renamed(name, (present,)))
     if not is_buildable(name):
         raise UnknownBackbone(
             f"no backbone is called {name!r}; expected a name of timm or one of {RAW_PIXELS}, nano_vit, pico_vit."

@@ -88,7 +88,7 @@ def _pristine(job: Job, size: int, site: Site) -> nn.Module:
         model = bare_architecture(backbone.name, size, job.recipe.drop_path)
     if backbone.weights_hash not in (RANDOM_WEIGHTS, NO_WEIGHTS):
         load_weights(model, backbone, _weights_path(backbone, site))
-    _fit_input_size(model, backbone.name, size)
+    fit_input_size(model, backbone.name, size)
     if torch.device(site.device).type == "cpu":
         unfused_attention(model)
     return model
@@ -164,8 +164,11 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:_SHOWN_KEYS]) + rest
 
 
-def _fit_input_size(model: Any, name: str, size: int) -> None:
-    """Another input size than the architecture's own: position embeddings are interpolated (timm, bicubic)."""
+def fit_input_size(model: Any, name: str, size: int) -> None:
+    """Another input size than the architecture's own: position embeddings are interpolated (timm, bicubic).
+
+    Raises Unsupported.
+    """
     resize = getattr(model, "set_input_size", None)
     if resize is None or getattr(model, "patch_embed", None) is None:
         return  # convolutions and raw pixels take any size

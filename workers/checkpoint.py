@@ -27,12 +27,17 @@ _TRAINED, _CARRIED = "trained/", "carried/"
 
 def save_delta(path: Path, adapted: AdaptedModel, job: Job) -> int:
     """Write the delta, whole or not at all; its size in bytes. Raises OSError."""
+    card = {"format": FORMAT, "base_weights_hash": job.backbone.weights_hash, "job": job.to_json()}
+    save_tensors(path, delta_tensors(adapted), card)
+    return path.stat().st_size
+
+
+def delta_tensors(adapted: AdaptedModel) -> dict[str, Tensor]:
+    """What a delta holds: trained values, head, and what the methods need to be prepared again."""
     tensors = {f"{_TRAINED}{name}": value.detach() for name, value in adapted.moving.items()}
     for kind, carried in adapted.adaptation.carried.items():
         tensors |= {f"{_CARRIED}{kind}/{name}": value for name, value in carried.items()}
-    card = {"format": FORMAT, "base_weights_hash": job.backbone.weights_hash, "job": job.to_json()}
-    save_tensors(path, tensors, card)
-    return path.stat().st_size
+    return tensors
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, object]) -> None:

@@ -23,6 +23,7 @@ class WorkerError(Exception):
     ├── DeltaMismatch      a delta checkpoint does not fit the model it is loaded into
     ├── ArtifactMissing    a shared artifact is not where the home should have it
     ├── MeasureFailed      the process that measures speed and memory ended without an answer
+    ├── ExportFailed       a trained model cannot be written as asked, or what was written is not the model
     └── Diverged           the loss became NaN or infinite
     """
 
@@ -79,6 +80,10 @@ class MeasureFailed(WorkerError):
     """The process that measures speed and memory failed, or ended without an answer."""
 
     failure_class = FailureClass.CRASH
+
+
+class ExportFailed(WorkerError):
+    """A trained model cannot be written as asked, or what was written does not give its logits."""
 
 
 class Diverged(WorkerError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-_LAYER_NORM_PER_ELEMENT = 5
+_NORM_PER_ELEMENT, _PLAIN_NORM_PER_ELEMENT = 5, 4  # with and without affine values
 _FLOPS_PER_MAC = 2
 
 
@@ -17,7 +18,8 @@ def macs_of(model: nn.Module, image_size: int) -> int:
     (the meta device will do, and costs nothing).
 
     Counted: linear layers, convolutions and matrix products (attention's two among them), one per
-    multiply-accumulate, and 5 per element of a LayerNorm. Softmax, activations and other elementwise work are not.
+    multiply-accumulate, and 5 per element of a LayerNorm (4 without affine values). Softmax, activations and other
+    elementwise work are not.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     was_training = model.training
@@ -31,8 +33,8 @@ def macs_of(model: nn.Module, image_size: int) -> int:
     return int(counter.get_total_flops()) // _FLOPS_PER_MAC
 
 
-def _layer_norm_flops(input_shape: tuple[int, ...], *_: Any, **__: Any) -> int:
-    elements = 1
-    for length in input_shape:
-        elements *= length
-    return _FLOPS_PER_MAC * _LAYER_NORM_PER_ELEMENT * elements
+def _layer_norm_flops(
+    input_shape: tuple[int, ...], normalized_shape: list[int], weight_shape: tuple[int, ...] | None, *_: Any, **__: Any
+) -> int:
+    per_element = _PLAIN_NORM_PER_ELEMENT if weight_shape is None else _NORM_PER_ELEMENT
+    return _FLOPS_PER_MAC * per_element * prod(input_shape)

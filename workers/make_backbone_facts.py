@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import ConvNeXt, SwinTransformer, VisionTransformer
+from timm.models import ConvNeXt, SwinTransformer, VisionTransformer, get_deprecated_models
 from torch import nn
 
 from methods.api import BackboneFacts
@@ -33,6 +33,12 @@ SHIPPED = (
     *(f"convnext_{size}" for size in ("tiny", "small", "base")),
     "convnext_base.fb_in22k",
 )
+
+
+def present_name(name: str) -> str | None:
+    """The name that timm has given to the backbone since, where `name` is an old one; None where it is not."""
+    found: str | None = get_deprecated_models().get(name)
+    return found
 
 
 def is_buildable(name: str) -> bool:

@@ -30,7 +30,6 @@ class PeakMemory:
         """Forget earlier peaks."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-            return
         gc.collect()
         with contextlib.suppress(AttributeError):  # glibc only: what was freed would be counted as in use
             ctypes.CDLL(None).malloc_trim(0)
@@ -42,9 +41,23 @@ class PeakMemory:
             return torch.cuda.max_memory_allocated(self._device) / 2**20
         return max(0.0, _resident_mib("VmHWM") - self._before_mib)
 
+    def footprint(self) -> dict[str, float]:
+        """What a node and its GPU must have for this process since `reset`, in MiB.
+
+        `host_peak_mem_mib`: resident memory at its largest, without mapped files and shared memory (libraries, decoded
+        images): all slots of a node have those in common. On a GPU `device_peak_mem_mib`, what torch held there, its
+        cache included but not the CUDA context, and `device_total_mem_mib`.
+        """
+        shared_mib = _resident_mib("RssFile") + _resident_mib("RssShmem") if _STATUS.exists() else 0.0
+        found = {"host_peak_mem_mib": max(0.0, _resident_mib("VmHWM") - shared_mib)}
+        if self._device.type == "cuda":
+            found["device_peak_mem_mib"] = torch.cuda.max_memory_reserved(self._device) / 2**20
+            found["device_total_mem_mib"] = torch.cuda.get_device_properties(self._device).total_memory / 2**20
+        return found
+
 
 def _resident_mib(name: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process; elsewhere than on Linux its peak in both cases."""
+    """VmRSS (now), VmHWM (peak) or a part of VmRSS of this process; elsewhere than on Linux its peak in both cases."""
     if _STATUS.exists():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
         return int(line.split()[1]) / 2**10

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from storage.records import Recipe
+
+_STEP_COUNTER_BYTES = 4  # torch keeps it as one fp32 value
 
 
 def make_optimizer(
@@ -47,6 +49,18 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
         for value in state.values()
         if isinstance(value, torch.Tensor)
     )
+
+
+def expected_state_bytes(recipe: Recipe, trained: Iterable[Tensor]) -> int:
+    """What `state_bytes` gives after the first step over these values, without making the state.
+
+    Adam and AdamW hold two averages of each value's own type and a 4-byte step counter per tensor; SGD holds one
+    momentum, and nothing where `recipe.momentum` is 0.
+    """
+    sizes = [value.numel() * value.element_size() for value in trained]
+    if recipe.optimizer == "sgd":
+        return sum(sizes) if recipe.momentum else 0
+    return 2 * sum(sizes) + _STEP_COUNTER_BYTES * len(sizes)
 
 
 class Average:

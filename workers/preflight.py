@@ -38,7 +38,8 @@ _WARM_UP_LR = 0.01  # of the recipe's rate: where a recipe warms up, its first s
 
 
 def preflight(running: Running) -> Outcome:
-    """`train_peak_mem_mib` and `infer_peak_mem_mib` of the job at its batch size; raises what the job would raise."""
+    """`train_peak_mem_mib` and `infer_peak_mem_mib` of the job at its batch size, and the footprint of its process
+    (`PeakMemory.footprint`); raises what the job would raise."""
     device, site = running.device, running.site
     check_precision(running.job.recipe.precision, device)
     job = _short(running.job)
@@ -50,16 +51,17 @@ def preflight(running: Running) -> Outcome:
     feed: Feed = steps if not subject.is_head_only else FeatureFeed(adapted.model, steps, job, running.reporter)
     memory.reset()
     Trainer(adapted, subject, job, device).run(feed, running.reporter, running.clock, dict)
-    train_mem_mib = memory.mib()
+    train_mem_mib, train_footprint = memory.mib(), memory.footprint()
     memory.reset()
     scored = Batches(_repeated(few, _EVALUATED[device.type]), job, device)
     with seeded(job.seed, "evaluate"):
         found = evaluate(subject_on_images(adapted), scored, job, running.reporter)
     if not math.isfinite(found.loss):
         raise Diverged(f"after {_STEPS} steps the loss on training images is {found.loss}; lower lr or clip_grad_norm")
-    infer_mem_mib = memory.mib()
+    infer_mem_mib, infer_footprint = memory.mib(), memory.footprint()
     _check_round_trip(adapted, job, running, next(scored.in_order()))
-    return Outcome(metrics={"train_peak_mem_mib": train_mem_mib, "infer_peak_mem_mib": infer_mem_mib})
+    footprint = {name: max(value, infer_footprint[name]) for name, value in train_footprint.items()}
+    return Outcome(metrics={"train_peak_mem_mib": train_mem_mib, "infer_peak_mem_mib": infer_mem_mib, **footprint})
 
 
 def _short(job: Job) -> Job:

@@ -15,10 +15,12 @@ from pathlib import Path
 import torch
 
 from methods import registry
+from methods.api import BackboneFacts, MethodError
+from methods.params import resolve_params
 from storage.records import Failure, Job, Lease, Phase, Result, Status
 from storage.records.spool import write_spool
 from workers.adapted import job_methods
-from workers.backbone_facts import facts
+from workers.backbone_facts import facts, facts_at
 from workers.clock import Stopwatch
 from workers.errors import Unsupported
 from workers.failures import classified
@@ -79,11 +81,30 @@ def _check(job: Job, site: Site, device: torch.device) -> None:
     problems = [f"recipe.{name} {text}" for name, text in job.recipe.problems()]
     known = facts(job.backbone.name, site.cache)
     if known is not None:  # the plan, free of torch, could only read what methods declare
-        problems += [reason for method in job_methods(job) if (reason := method.refuses(known)) is not None]
+        problems += _misfits(job, facts_at(known, job.recipe.image_size))
     if problems:
         raise Unsupported("; ".join(problems))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise Unsupported(f"device {device} was asked for, and torch sees no CUDA device here; use device cpu")
+
+
+def _misfits(job: Job, known: BackboneFacts) -> list[str]:
+    """What of the stack does not fit the backbone, of what methods alone or the plan's settled values can tell."""
+    found = [reason for method in job_methods(job) if (reason := method.refuses(known)) is not None]
+    for call in job.methods:
+        method = registry.facts(call.name)
+        planned, _ = resolve_params(method, call.kwargs)
+        try:
+            settled = dict(method.settled(planned, known))
+        except MethodError as error:
+            found.append(str(error))
+            continue
+        found += [
+            f"{call.name}.{name} is {value}, but {settled[name]} on {known.name} at {known.image_size} px: plan again"
+            for name, value in planned
+            if name in call.kwargs and settled[name] != value
+        ]
+    return found
 
 
 def _done(job: Job, site: Site, outcome: Outcome) -> Result:

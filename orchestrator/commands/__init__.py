@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 
 COMMANDS = (
     "plan",
+    "inspect",
     "run",
     "status",
     "leaderboard",
@@ -18,6 +19,8 @@ COMMANDS = (
     "methods",
     "backbones",
     "datasets",
+    "export",
+    "store",
     "doctor",
 )
 

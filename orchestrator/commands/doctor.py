@@ -77,6 +77,10 @@ def _home(session: Session) -> Iterator[Finding]:
         yield Finding("note", "SWEEPBOARD_DATA is not set", advice)
     elif not session.data_root.is_dir():
         yield Finding("problem", f"SWEEPBOARD_DATA is {session.data_root}, which is no folder", "correct the path")
+    if session.weights_root is not None and not session.weights_root.is_dir():
+        yield Finding(
+            "problem", f"SWEEPBOARD_WEIGHTS is {session.weights_root}, which is no folder", "correct the path"
+        )
 
 
 def _device() -> Iterator[Finding]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.catalogue import installed_catalogue
-from orchestrator.plan import Plan, plan
+from orchestrator.errors import EXIT_OK, UsageError
+from orchestrator.packing import requests_of
+from orchestrator.plan import plan
 from orchestrator.plan_report import compare
 from orchestrator.plan_text import plan_record, plan_text
-from orchestrator.session import add_command, add_home_argument, note, open_session, out
+from orchestrator.session import add_command, add_home_argument, open_session, out
 from orchestrator.spec import read_spec
+from storage.store import Entry
 from workers.devices import AUTO, here, kind
-from workers.pools.protocol import Request
-from workers.pools.ray_shapes import why_infeasible
+from workers.pools.protocol import PoolError
+from workers.pools.ray_shapes import Node, why_infeasible
 
 _EVERY_JOB = sys.maxsize
 
@@ -27,28 +31,51 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument("--show", type=int, default=10, metavar="N", help="list the first N jobs (-1: all)")
     command.add_argument("--diff", action="store_true", help="compare with the sweep of that name in the store")
     command.add_argument("--json", action="store_true", help="machine-readable")
+    command.add_argument(
+        "--address", metavar="HOST:PORT", help="ask this Ray cluster what fits (default: this machine)"
+    )
+    command.add_argument("--anywhere", action="store_true", help="ask nobody what fits: plan for another machine")
     add_home_argument(command)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Raises SpecError (exit code 2) with every problem of the spec."""
+    """Raises SpecError with every problem of the spec; UsageError, once the plan is printed, with what never fits."""
     spec = read_spec(args.spec)
     show = args.show if args.show >= 0 else _EVERY_JOB
     with open_session(args) as session:
-        catalogue = installed_catalogue(session.data_root, session.cache, kind(AUTO))
+        catalogue = installed_catalogue(session.data_root, session.cache, kind(AUTO), session.weights_root)
         made = plan(spec, catalogue)
         report = compare(made, session.store, catalogue)
-    for problem in _too_large_for_here(made):
-        note(f"not on this machine: {problem}")
     if args.json:
         out(json.dumps(plan_record(report, show), indent=1, sort_keys=True))
     else:
         out(plan_text(report, show, diff=args.diff))
-    return 0
+    if not args.anywhere:
+        _refuse_what_never_fits((*made.entries, *made.unresolved), args.address)
+    return EXIT_OK
 
 
-def _too_large_for_here(made: Plan) -> list[str]:
-    """Shapes that a local Ray could never give; on a cluster (`run --address`) they may fit."""
-    shapes = {(one.cpus, one.gpus) for one in (Request.of(entry.resources) for entry in made.entries)}
-    problems = [why_infeasible([here()], Request(cpus, gpus)) for cpus, gpus in sorted(shapes)]
-    return [problem for problem in problems if problem is not None]
+def _refuse_what_never_fits(entries: Sequence[Entry], address: str | None) -> None:
+    """Raises UsageError with every shape that no node can give to a job, and the nearest that one can."""
+    nodes = [here()] if address is None else _nodes(address)
+    problems = [problem for asked in requests_of(entries) if (problem := why_infeasible(nodes, asked)) is not None]
+    if problems:
+        where = "on this machine" if address is None else f"on the cluster at {address}"
+        advice = "to plan for another: --address HOST:PORT asks a cluster, --anywhere asks nobody"
+        raise UsageError("\n".join([f"some jobs can never run {where}:", *(f"  - {one}" for one in problems), advice]))
+
+
+def _nodes(address: str) -> list[Node]:
+    """The cluster's living nodes. Raises UsageError when it cannot be asked."""
+    try:
+        from workers.pools.ray_session import RayOptions, RaySession
+    except ImportError as error:
+        raise UsageError(f"asking a cluster needs {error.name}: pip install 'sweepboard[ray]'") from error
+    try:
+        session = RaySession(RayOptions(address=address))
+    except PoolError as error:
+        raise UsageError(str(error)) from error
+    try:
+        return session.living_nodes()
+    finally:
+        session.close()

@@ -48,7 +48,8 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     spec = read_spec(args.spec)
     with open_session(args) as session:
-        made = plan(spec, installed_catalogue(session.data_root, session.cache, kind(args.device)))
+        device = kind(args.device)
+        made = plan(spec, installed_catalogue(session.data_root, session.cache, device, session.weights_root))
         _check(made)
         if not is_finished(session.store, made.entries):
             _require_torch()

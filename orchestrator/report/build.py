@@ -19,6 +19,7 @@ from orchestrator.report.board import (
     place_of,
 )
 from orchestrator.report.measured import Measurements
+from orchestrator.report.removals import removal_notes
 from orchestrator.report.scores import cell, group_means, mean_of, metric_means, ranked, score, whole_mean
 from orchestrator.report.titles import backbone_labels, backbone_notes, distinct_titles
 from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
@@ -171,7 +172,10 @@ def _section(
         tasks=tuple(tasks[dataset] for dataset in columns),
         groups=named if grouped else (),
         rows=ranked(titled, by="mean_of_groups" if grouped else "mean_of_tasks"),
-        notes=backbone_notes({(draft.key.backbone, draft.key.image_size) for draft in drafts}),
+        notes=(
+            *backbone_notes({(draft.key.backbone, draft.key.image_size) for draft in drafts}),
+            *removal_notes(titled),
+        ),
     )
 
 

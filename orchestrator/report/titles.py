@@ -21,14 +21,15 @@ def distinct_titles(rows: Sequence[tuple[Row, tuple[tuple[str, Value], ...]]]) -
 
     With each row come the recipe fields that part it from its siblings.
 
-    Two rows "gps" become "gps (connections_per_neuron=1)" and "gps (connections_per_neuron=2)".
+    Two rows "gps" become "gps (connections_per_neuron=1)" and "gps (connections_per_neuron=2)". A list is not shown
+    where the other values tell the rows apart: most are long, and follow from them (tokens removed per block).
     """
     homonyms: dict[tuple[str, str], list[tuple[Row, dict[str, Value]]]] = defaultdict(list)
     for row, axes in rows:
         homonyms[row.title, row.backbone.label].append((row, _settings(row, axes)))
     titled: list[Row] = []
     for (title, _), members in homonyms.items():
-        differing = _differing([settings for _, settings in members])
+        differing = _telling([settings for _, settings in members])
         for row, settings in members:
             said = [f"{name}={value_text(settings[name])}" for name in differing if name in settings]
             titled.append(replace(row, title=f"{title} ({', '.join(said)})") if said else row)
@@ -86,6 +87,14 @@ def _facts(one: Input) -> dict[str, Value]:
     ref, image_size = one
     facts: dict[str, Value] = {item.name: getattr(ref, item.name) for item in fields(ref) if item.name != "name"}
     return facts | {"weights_hash": ref.weights_hash[:_SHOWN_HASH], "image_size": image_size}
+
+
+def _telling(records: Sequence[Mapping[str, Value]]) -> list[str]:
+    """Keys on which not all records agree, without those of lists as long as no two records become equal."""
+    differing = _differing(records)
+    short = [name for name in differing if not any(isinstance(record.get(name), tuple) for record in records)]
+    parted = {tuple(record.get(name, "absent") for name in short) for record in records}
+    return short if len(parted) == len(records) else differing
 
 
 def _differing(records: Sequence[Mapping[str, Value]]) -> list[str]:

@@ -56,16 +56,17 @@ def finish(work: Work, lease: Lease, result: Result) -> None:
     failure = result.failure
     counted = failure is not None and failure.failure_class not in _NOT_THE_JOBS_FAULT
     sweep = end_attempt(work, lease, result.status.value, counted)
-    _write_result(work, lease, result)
+    write_result(work, lease, result)
     if makes is not None and result.status is Status.DONE:
-        _add_artifact(work, makes, result)
+        add_artifact(work, makes, result)
     data: dict[str, Any] = {"epoch": lease.epoch}
     if failure is not None:
         data |= {"failure_class": failure.failure_class.value, "message": failure.message}
     log(work, f"job_{result.status.value}", data, job_id=lease.job_id, sweep=sweep)
 
 
-def _write_result(work: Work, lease: Lease, result: Result) -> None:
+def write_result(work: Work, lease: Lease, result: Result) -> None:
+    """Put the result and its curve in the place of an earlier attempt's. The attempt's row is there already."""
     if lease.epoch > 1:  # an earlier attempt that failed, and was retried, may have left one
         work.conn.execute(_FORGET_RESULT, {"job": lease.job_id})
     row = {
@@ -82,7 +83,8 @@ def _write_result(work: Work, lease: Lease, result: Result) -> None:
         work.conn.execute(_ADD_EPOCH, [epoch_row(lease.job_id, epoch) for epoch in result.epochs])
 
 
-def _add_artifact(work: Work, key_id: str, result: Result) -> None:
+def add_artifact(work: Work, key_id: str, result: Result) -> None:
+    """Say where the artifact lies, and let go the jobs that wait for it. Raises StoreError when the result does not."""
     path = result.files.get("artifact")
     if path is None:
         raise StoreError(

@@ -158,8 +158,10 @@ def epochs(conn: Connection, job_id: str) -> list[EpochMetrics]:
     return [EpochMetrics(epoch, json.loads(metrics), wall_s) for epoch, metrics, wall_s in conn.execute(query)]
 
 
-def log_lines(conn: Connection, after: int, limit: int) -> list[Event]:
+def log_lines(conn: Connection, after: int, limit: int, kind: str | None) -> list[Event]:
     query = select(events).where(events.c.event_id > after).order_by(events.c.event_id).limit(limit)
+    if kind is not None:
+        query = query.where(events.c.kind == kind)
     return [
         Event(row.event_id, row.kind, row.at_s, row.job_id, row.sweep, json.loads(row.data))
         for row in conn.execute(query)

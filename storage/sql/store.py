@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from storage.records import ArtifactKey, EpochMetrics, Lease, Result, Status
-from storage.sql import finishing, leasing, reading, states, sweeps
+from storage.snapshot import Absorbed, Snapshot
+from storage.sql import absorbing, finishing, leasing, reading, snapshots, states, sweeps
 from storage.sql.engine import Clock, Database
 from storage.sql.rows import log, many_records
 from storage.sql.schema import ensure_schema
@@ -111,13 +112,21 @@ class SqlStore:
         with self._database.read() as conn:
             return reading.epochs(conn, job_id)
 
-    def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
+    def events(self, after: int = 0, limit: int = 1000, kind: str | None = None) -> list[Event]:
         with self._database.read() as conn:
-            return reading.log_lines(conn, after, limit)
+            return reading.log_lines(conn, after, limit, kind)
 
     def append_event(self, kind: str, data: Mapping[str, Any], *, job_id: str | None = None) -> None:
         with self._database.write() as work:
             log(work, kind, data, job_id=job_id)
+
+    def snapshot(self, sweeps: Sequence[str] | None = None) -> Snapshot:
+        with many_records(), self._database.read() as conn:
+            return snapshots.snapshot(conn, sweeps)
+
+    def absorb(self, snapshot: Snapshot) -> Absorbed:
+        with many_records(), self._database.write() as work:
+            return absorbing.absorb(work, snapshot)
 
     def close(self) -> None:
         self._database.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Insert, delete, insert, select, update
@@ -22,11 +22,11 @@ def save(work: Work, name: str, spec: str, entries: Sequence[Entry]) -> SweepCha
         members.setdefault(entry.job.job_id, entry)
     known = _known(work, members)
     fresh = [entry.job for job_id, entry in members.items() if job_id not in known]
-    _add_jobs(work, fresh)
+    add_jobs(work, fresh)
     _set_spec(work, name, spec)
     before = work.conn.scalars(select(sweep_jobs.c.job_id).where(sweep_jobs.c.sweep == name)).all()
     work.conn.execute(delete(sweep_jobs).where(sweep_jobs.c.sweep == name))
-    _insert(work, insert(sweep_jobs), [_member_row(name, job_id, entry) for job_id, entry in members.items()])
+    add_members(work, name, members)
     refresh_sweep(work, name)
     change = SweepChange(
         new=tuple(job.job_id for job in fresh),
@@ -47,10 +47,21 @@ def _known(work: Work, members: dict[str, Entry]) -> set[str]:
 def _set_spec(work: Work, name: str, spec: str) -> None:
     saved = update(sweeps).where(sweeps.c.name == name).values(spec=spec, saved_s=work.now_s)
     if work.conn.execute(saved).rowcount == 0:
-        work.conn.execute(insert(sweeps).values(name=name, spec=spec, created_s=work.now_s, saved_s=work.now_s))
+        add_sweep(work, name, spec)
 
 
-def _add_jobs(work: Work, fresh: Sequence[Job]) -> None:
+def add_sweep(work: Work, name: str, spec: str) -> None:
+    """A sweep without members, unknown up to now."""
+    work.conn.execute(insert(sweeps).values(name=name, spec=spec, created_s=work.now_s, saved_s=work.now_s))
+
+
+def add_members(work: Work, sweep: str, members: Mapping[str, Entry]) -> None:
+    """By job id; none of them is in the sweep yet. Their state is a guess until `refresh_sweep`."""
+    _insert(work, insert(sweep_jobs), [_member_row(sweep, job_id, entry) for job_id, entry in members.items()])
+
+
+def add_jobs(work: Work, fresh: Sequence[Job]) -> None:
+    """Jobs unknown up to now, pending, and what they need."""
     _insert(work, insert(jobs), [_job_row(job, work.now_s) for job in fresh])
     wanted = [{"job_id": job.job_id, "key_id": key_id} for job in fresh for key_id in key_ids(job.needs)]
     _insert(work, insert(needs), wanted)

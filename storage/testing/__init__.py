@@ -11,9 +11,10 @@ from storage.testing.races import RaceContract
 from storage.testing.requests import RequestContract
 from storage.testing.samples import VirtualClock
 from storage.testing.sweeps import SweepContract
+from storage.testing.transfers import TransferContract
 
 __all__ = ["StoreContract", "VirtualClock"]
 
 
-class StoreContract(SweepContract, AttemptContract, RequestContract, RaceContract):
+class StoreContract(SweepContract, AttemptContract, RequestContract, RaceContract, TransferContract):
     """Everything that a store promises. Override `connect`."""

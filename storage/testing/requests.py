@@ -144,6 +144,14 @@ class RequestContract(StoreFixtures):
         assert [event.data["number"] for event in [*first, *rest]] == [0, 1, 2, 3, 4]
         assert store.events(after=rest[-1].event_id) == []
 
+    def test_events_of_one_kind_are_read_without_the_others(self, store: Store) -> None:
+        store.append_event("mine", {"n": 1})
+        store.append_event("other", {})
+        store.append_event("mine", {"n": 2})
+        found = store.events(kind="mine")
+        assert [event.data["n"] for event in found] == [1, 2]
+        assert store.events(after=found[0].event_id, kind="mine") == found[1:]
+
     def test_a_refused_change_leaves_no_line_in_the_log(self, store: Store) -> None:
         lease = brought_to(store, Status.DONE)
         before = store.events()

@@ -104,7 +104,7 @@ def test_planning_needs_no_torch():
 
 
 def test_a_typing_error_in_a_name_is_answered_with_the_name_that_was_meant():
-    with pytest.raises(UnknownMethod, match=r"no method 'lroa'. Did you mean 'lora'\? Known: full, gps"):
+    with pytest.raises(UnknownMethod, match=r"no method 'lroa'. Did you mean 'lora'\? Known: bitfit, full, gps"):
         registry.facts("lroa")
 
 
@@ -145,7 +145,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def test_defaults_are_filled_in_and_names_sorted():
     resolved, problems = resolve_params(registry.facts("lora"), {"rank": 4})
     assert problems == []
-    assert resolved == (("rank", 4), ("scale", 1.0), ("targets", ("qkv",)))
+    assert resolved == (("dropout", 0.0), ("init", "zero"), ("rank", 4), ("scale", 1.0), ("targets", ("qkv",)))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_values_take_the_type_of_their_field(name: str, given: dict[str, object]
 @pytest.mark.parametrize(
     ("name", "given", "text"),
     [
-        ("lora", {"rnak": 4}, "is no parameter of 'lora'. Did you mean 'rank'? Known: rank, scale, targets"),
+        ("lora", {"rnak": 4}, "is no parameter of 'lora'. Did you mean 'rank'? Known: dropout, init, rank"),
         ("linear", {"rank": 4}, "Known: none: this method has no parameters"),
         ("lora", {"rank": 2.5}, "is 2.5; expected a whole number"),
         ("lora", {"rank": True}, "is True; expected a whole number"),

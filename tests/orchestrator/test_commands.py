@@ -187,13 +187,32 @@ def test_what_no_slot_can_give_is_refused_with_the_nearest_that_fits(ran, tmp_pa
     assert "4096" in capsys.readouterr().err
 
 
-def test_a_plan_says_what_does_not_fit_on_this_machine(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("asked", "nearest"), [("cpus: 4096", "cpus: "), ("gpus: 512", "gpus: "), ("memory_gib: 65000", "memory_gib: ")]
+)
+def test_a_plan_is_printed_and_refused_where_this_machine_can_never_run_it(tmp_path, capsys, asked, nearest):
+    spec = tmp_path / "greedy.yaml"
+    spec.write_text(f"{SPEC}resources: {{{asked}}}\n")
+    assert main(["plan", str(spec), "--home", str(tmp_path / "home")]) == 2
+    captured = capsys.readouterr()
+    assert "can never run on this machine" in captured.err
+    assert nearest in captured.err.partition("the nearest that fits is ")[2].partition("(node this machine)")[0]
+    assert "small: 1 method" in captured.out
+
+
+def test_a_plan_for_anywhere_asks_no_machine(tmp_path, capsys):
     spec = tmp_path / "greedy.yaml"
     spec.write_text(SPEC + "resources: {cpus: 4096}\n")
-    assert main(["plan", str(spec), "--home", str(tmp_path / "home")]) == 0
+    assert main(["plan", str(spec), "--anywhere", "--home", str(tmp_path / "home")]) == 0
+    assert capsys.readouterr().err == f"home: {tmp_path / 'home'}\n"
+
+
+def test_a_plan_for_a_cluster_that_cannot_be_asked_is_printed_and_says_so(tmp_path, capsys):
+    spec = tmp_path / "small.yaml"
+    spec.write_text(SPEC)
+    assert main(["plan", str(spec), "--address", "127.0.0.1:1", "--home", str(tmp_path / "home")]) == 2
     captured = capsys.readouterr()
-    assert "not on this machine" in captured.err
-    assert "the nearest that fits is cpus: " in captured.err
+    assert "Ray at 127.0.0.1:1 cannot be used" in captured.err
     assert "small: 1 method" in captured.out
 
 

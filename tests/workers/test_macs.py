@@ -38,3 +38,8 @@ def test_a_linear_layer_and_a_layer_norm_count_as_defined_and_the_mode_is_kept()
     model = nn.Sequential(nn.Flatten(), nn.LayerNorm(12), nn.Linear(12, 5), nn.ReLU())
     assert macs_of(model, 2) == 5 * 12 + 12 * 5
     assert model.training
+
+
+def test_a_layer_norm_without_affine_values_counts_four_per_element():
+    model = nn.Sequential(nn.Flatten(), nn.LayerNorm(12, elementwise_affine=False))
+    assert macs_of(model, 2) == 4 * 12

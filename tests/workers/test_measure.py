@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 
 import psutil
 import pytest
@@ -97,3 +98,17 @@ def test_peak_memory_sees_what_is_gone_again_and_forgets_it():
     assert memory.mib() > 60
     memory.reset()
     assert memory.mib() < 30
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mapped files are told apart on Linux only")
+def test_the_footprint_of_a_process_counts_its_own_memory_and_no_mapped_files(tmp_path):
+    (tmp_path / "images").write_bytes(b"x" * 64 * 2**20)
+    memory = PeakMemory(torch.device("cpu"))
+    before_mib = memory.footprint()["host_peak_mem_mib"]
+    with (tmp_path / "images").open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+        touched = sum(mapped[:: 2**12])
+        with_images_mib = memory.footprint()["host_peak_mem_mib"]
+    large = torch.ones(64, 2**18)  # 64 MiB
+    assert (touched, float(large.sum())) == (64 * 2**8 * ord("x"), 64 * 2**18)
+    assert abs(with_images_mib - before_mib) < 20
+    assert memory.footprint()["host_peak_mem_mib"] - before_mib > 44

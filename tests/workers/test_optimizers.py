@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from storage.records import Recipe
-from workers.optimizers import Average, make_optimizer, set_lr, state_bytes
+from workers.optimizers import Average, expected_state_bytes, make_optimizer, set_lr, state_bytes
 
 
 def _parameters() -> dict[str, nn.Parameter]:
@@ -50,6 +50,17 @@ def test_the_state_weighs_what_it_must(kind, tensors_per_value):
     _step(optimizer, parameters)
     step_counters = 0 if kind == "sgd" else 4 * len(parameters)
     assert state_bytes(optimizer) == tensors_per_value * 4 * (12 + 4) + step_counters
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"optimizer": "adamw"}, {"optimizer": "adam"}, {"optimizer": "sgd"}, {"momentum": 0.0}]
+)
+def test_the_state_can_be_told_before_it_is_made(recipe):
+    recipe = Recipe(**{"optimizer": "sgd", **recipe})
+    parameters = _parameters()
+    optimizer = make_optimizer(recipe, parameters, {}, frozenset())
+    _step(optimizer, parameters)
+    assert expected_state_bytes(recipe, parameters.values()) == state_bytes(optimizer)
 
 
 def test_the_average_follows_and_swapping_twice_changes_nothing():

@@ -45,7 +45,7 @@ def preflight_of(run, a_job):
 def test_a_sound_job_passes_and_leaves_nothing_behind(preflight_of, site, method):
     result = preflight_of(method, recipe={"ema_decay": 0.9, "epochs": 7, "warmup_epochs": 1.0})
     assert result.status is Status.DONE, result.failure
-    assert {"train_peak_mem_mib", "infer_peak_mem_mib"} <= set(result.metrics)
+    assert {"train_peak_mem_mib", "infer_peak_mem_mib", "host_peak_mem_mib"} <= set(result.metrics)
     assert [path.name for path in site.home.iterdir()] == ["logs"]
 
 

@@ -35,6 +35,10 @@ class InlinePool:
     def free_slots(self) -> int:
         return 0 if self._closed or self._job_id is not None else 1
 
+    def feasible(self, request: Request) -> str | None:
+        """Anything is: requests are ignored."""
+        return None
+
     def submit(self, job: Job, lease: Lease, request: Request) -> None:
         """Start the job at once. What it requests is ignored: the one slot has what this process has."""
         if self._closed:

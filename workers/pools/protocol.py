@@ -59,16 +59,18 @@ PoolEvent = Progress | Done | Lost
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks of a slot; execution details, not part of the job's identity."""
+    """What a job asks of a slot; execution details, not part of the job's identity. `mem_mib` 0: nobody knows yet."""
 
     cpus: float = 1
     gpus: float = 0
     extra: dict[str, float] = field(default_factory=dict)
+    mem_mib: float = 0
 
     @classmethod
     def of(cls, resources: Mapping[str, float]) -> Request:
         """What an entry's `resources` ask for; a job that says nothing takes one CPU."""
-        return cls(cpus=resources.get("cpus", 1), gpus=resources.get("gpus", 0))
+        mem_mib = resources.get("memory_gib", 0) * 1024
+        return cls(cpus=resources.get("cpus", 1), gpus=resources.get("gpus", 0), mem_mib=mem_mib)
 
 
 class Pool(Protocol):
@@ -77,6 +79,9 @@ class Pool(Protocol):
     @property
     def free_slots(self) -> int:
         """How many more jobs can be submitted now."""
+
+    def feasible(self, request: Request) -> str | None:
+        """None when a slot of the pool could ever have this; else why not, with the nearest that fits."""
 
     def submit(self, job: Job, lease: Lease, request: Request) -> None:
         """Hand the job to a free slot. Raises PoolError when there is none or the pool is closed."""

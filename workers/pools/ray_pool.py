@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -22,7 +22,7 @@ from workers.pools.inline import Runner
 from workers.pools.protocol import Done, Lost, PoolError, PoolEvent, Progress, Request
 from workers.pools.ray_failures import classified
 from workers.pools.ray_session import RayOptions, RaySession
-from workers.pools.ray_shapes import Node, asked, slots_in, why_infeasible
+from workers.pools.ray_shapes import Node, asked, memory_share_mib, slots_in, why_infeasible
 from workers.pools.ray_slot import Begun, JobSlot
 
 _NODES_AGE_S = 5.0
@@ -85,10 +85,9 @@ class RayPool:
     @property
     def free_slots(self) -> int:
         self._window = self.slots
-        return 0 if self._closed else max(0, self._window - len(self._busy()))
+        return 0 if self._closed or self._lacks_room() else max(0, self._window - len(self._busy()))
 
     def feasible(self, request: Request) -> str | None:
-        """None when some node can hold such a slot; else why not, with the nearest shape that fits."""
         return why_infeasible(self._living_nodes(), self._shape_of(request))
 
     def submit(self, job: Job, lease: Lease, request: Request) -> None:
@@ -146,8 +145,8 @@ class RayPool:
 
     def _shape_of(self, request: Request) -> Request:
         cpus, gpus = self._options.cpus_per_slot, self._options.gpus_per_slot
-        return Request(
-            request.cpus if cpus is None else cpus, request.gpus if gpus is None else gpus, dict(request.extra)
+        return replace(
+            request, cpus=request.cpus if cpus is None else cpus, gpus=request.gpus if gpus is None else gpus
         )
 
     def _busy(self) -> list[_Slot]:
@@ -157,9 +156,15 @@ class RayPool:
         return [slot for slot in self._slots if slot.attempt is None]
 
     def _warmest(self, job: Job, shape: Request) -> _Slot | None:
-        """The idle slot of the right shape that has most of what this job needs in memory: backbone before data."""
+        """The idle slot of the right shape that has most of what this job needs in memory: backbone before data.
+
+        More memory than the job needs is no reason for another process."""
         backbone, dataset = _warmth(job)
-        fitting = [slot for slot in self._idle() if slot.shape == shape]
+        fitting = [
+            slot
+            for slot in self._idle()
+            if slot.shape.mem_mib >= shape.mem_mib and replace(slot.shape, mem_mib=shape.mem_mib) == shape
+        ]
         return max(
             fitting,
             key=lambda slot: slot.last is not None and 2 * (slot.last[0] == backbone) + (slot.last[1] == dataset),
@@ -168,11 +173,13 @@ class RayPool:
 
     def _new_slot(self, shape: Request) -> _Slot:
         """A new process. Idle ones make room for it; where busy ones hold the room, Ray starts it later."""
+        shape = self._with_memory(shape)
         while self._idle() and (len(self._slots) >= self._window or self._is_crowded(shape)):
             self._end(self._idle()[0])
         actor = self._actor_class.options(
             num_cpus=shape.cpus,
             num_gpus=shape.gpus,
+            memory=int(shape.mem_mib * 2**20),
             resources=shape.extra,
             runtime_env={"env_vars": self._options.environment(shape.gpus)},
         ).remote(self._runner)
@@ -181,9 +188,24 @@ class RayPool:
         self._slots.append(slot)
         return slot
 
+    def _with_memory(self, shape: Request) -> Request:
+        """A slot takes its share of a node's memory, so that it can serve larger jobs later and all slots fit beside
+        each other; no more than its job needs where busy slots leave less."""
+        roomy = replace(shape, mem_mib=max(shape.mem_mib, memory_share_mib(self._nodes, shape)))
+        busy = [slot.shape for slot in self._busy()]
+        return shape if shape.mem_mib and self._exceeds_nodes([*busy, roomy]) else roomy
+
+    def _lacks_room(self) -> bool:
+        """Whether a job waits in Ray until busy slots end; any behind it would take the room that it waits for."""
+        waits = any(slot.attempt is not None and not slot.attempt.begun for slot in self._slots)
+        return waits and self._exceeds_nodes([slot.shape for slot in self._busy()])
+
     def _is_crowded(self, *more: Request) -> bool:
         """Whether all slots, and `more`, ask for more than all nodes have."""
-        held = [asked(shape) for shape in (*(slot.shape for slot in self._slots), *more)]
+        return self._exceeds_nodes([*(slot.shape for slot in self._slots), *more])
+
+    def _exceeds_nodes(self, shapes: Sequence[Request]) -> bool:
+        held = [asked(shape) for shape in shapes]
         return any(
             sum(shape.get(name, 0.0) for shape in held) > sum(node.resources.get(name, 0.0) for node in self._nodes)
             for name in {name for shape in held for name in shape}
@@ -262,7 +284,7 @@ class RayPool:
 
 
 def _warmth(job: Job) -> tuple[str, str]:
-    return f"{job.backbone.name}@{job.backbone.weights_hash}", job.dataset.name
+    return f"{job.backbone.name}@{job.backbone.weights_hash}", f"{job.dataset.name}@{job.dataset.data_hash}"
 
 
 def _cancelled(attempt: _Attempt, slot: _Slot) -> Done:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.pools.protocol import Request
 
 _ROUNDING = 1e-6
+_MIB = 2**20
+_GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Node:
-    """A living node and all its resources (`CPU`, `GPU` and custom ones), free or not."""
+    """A living node and all its resources (`CPU`, `GPU`, `memory` in bytes, and custom ones), free or not."""
 
     name: str
     resources: Mapping[str, float]
@@ -25,7 +27,7 @@ def asked(request: Request) -> dict[str, float]:
     >>> asked(Request(cpus=2, gpus=0, extra={"tpu": 1}))
     {'CPU': 2, 'tpu': 1}
     """
-    wanted = {"CPU": request.cpus, "GPU": request.gpus, **request.extra}
+    wanted = {"CPU": request.cpus, "GPU": request.gpus, **request.extra, "memory": request.mem_mib * _MIB}
     return {name: amount for name, amount in wanted.items() if amount > 0}
 
 
@@ -50,6 +52,18 @@ def _count(here: float, name: str, amount: float) -> int:
 def slots_in(nodes: Iterable[Node], request: Request) -> int:
     """How many slots of this shape all nodes hold at once."""
     return sum(slots_on(node, request) for node in nodes)
+
+
+def memory_share_mib(nodes: Iterable[Node], request: Request) -> float:
+    """What a slot of this shape may have of its node's memory when the node is full of them; the least of all nodes.
+
+    >>> memory_share_mib([Node("n", {"CPU": 8, "memory": 16 * 2**30}), Node("m", {"CPU": 2})], Request(cpus=2))
+    0
+    >>> memory_share_mib([Node("n", {"CPU": 8, "memory": 16 * 2**30})], Request(cpus=2))
+    4096
+    """
+    counts = [(node.resources.get("memory", 0.0), slots_on(node, replace(request, mem_mib=0))) for node in nodes]
+    return min((math.floor(memory / count / _MIB) for memory, count in counts if count), default=0)
 
 
 def why_infeasible(nodes: Iterable[Node], request: Request) -> str | None:
@@ -80,4 +94,7 @@ def _missing(shape: Mapping[str, float], request: Request) -> float:
 
 def _words(resources: Mapping[str, float]) -> str:
     spec_names = {"CPU": "cpus", "GPU": "gpus"}
-    return ", ".join(f"{spec_names.get(name, name)}: {amount:g}" for name, amount in resources.items()) or "nothing"
+    words = [f"{spec_names.get(name, name)}: {amount:g}" for name, amount in resources.items() if name != "memory"]
+    if "memory" in resources:  # rounded down: what is named as fitting shall fit
+        words.append(f"memory_gib: {math.floor(resources['memory'] / _GIB * 100 + _ROUNDING) / 100:g}")
+    return ", ".join(words) or "nothing"

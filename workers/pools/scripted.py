@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from storage.records import EpochMetrics, Failure, FailureClass, Job, Lease, Result, Status
 from workers.pools.protocol import Done, Lost, PoolError, PoolEvent, Progress, Request
+from workers.pools.ray_shapes import Node, why_infeasible
 
 
 class VirtualClock:
@@ -38,10 +39,16 @@ class _Due:
 
 
 class ScriptedPool:
-    """`script(job, lease_epoch)` decides each attempt; waiting advances the clock instead of sleeping."""
+    """`script(job, lease_epoch)` decides each attempt; waiting advances the clock instead of sleeping.
 
-    def __init__(self, script: Callable[[Job, int], Answer], clock: VirtualClock, slots: int = 1) -> None:
+    `nodes`: what is feasible there; any request where there are none.
+    """
+
+    def __init__(
+        self, script: Callable[[Job, int], Answer], clock: VirtualClock, slots: int = 1, nodes: Sequence[Node] = ()
+    ) -> None:
         self._script = script
+        self._nodes = nodes
         self._clock = clock
         self._slots = slots
         self._due: list[_Due] = []
@@ -52,6 +59,9 @@ class ScriptedPool:
     @property
     def free_slots(self) -> int:
         return 0 if self._closed else self._slots - len(self._running)
+
+    def feasible(self, request: Request) -> str | None:
+        return why_infeasible(self._nodes, request) if self._nodes else None
 
     def submit(self, job: Job, lease: Lease, request: Request) -> None:
         if self._closed:

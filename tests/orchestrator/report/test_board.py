@@ -119,6 +119,37 @@ def test_parameters_of_a_stack_say_whose_they_are(toy):
     ]
 
 
+def test_a_list_is_left_out_of_titles_that_a_shorter_value_tells_apart(toy):
+    short = [{"merge_rate": "low", "schedule": [16, 10]}, {"merge_rate": "high", "schedule": [40, 34]}]
+    runs = [toy.Run(stack="tome", params=params, top1_pct=60.0 - at) for at, params in enumerate(short)]
+    assert [row.title for row in rows_of(runs)] == ["tome (merge_rate=low)", "tome (merge_rate=high)"]
+
+
+def test_a_list_that_alone_tells_rows_apart_is_in_their_titles(toy):
+    runs = [toy.Run(stack="tome", params={"schedule": [one, 0]}, top1_pct=60.0 - one) for one in (1, 2)]
+    assert [row.title for row in rows_of(runs)] == ["tome (schedule=[1, 0])", "tome (schedule=[2, 0])"]
+
+
+def test_what_a_merge_rate_removes_is_said_once_under_the_board(toy):
+    high = {"merge_rate": "high", "schedule": [40, 34]}
+    runs = [toy.Run(stack="tome", params=high, label="tome(high)", seed=seed) for seed in (0, 1)]
+    (section,) = board_of([*runs, toy.Run(stack="linear")]).sections
+    assert section.notes == ("tome(high): removes 40 34 tokens per block",)
+
+
+def test_one_title_with_two_schedules_says_which_backbone_has_which(toy):
+    runs = [
+        toy.Run(stack="tome", params={"schedule": [1] * depth}, backbone=BackboneRef(name, "a" * 64))
+        for name, depth in (("small", 2), ("other", 2), ("large", 3))
+    ]
+    (section,) = board_of(runs).sections
+    assert {row.title for row in section.rows} == {"tome"}
+    assert set(section.notes) == {
+        "tome on other and small: removes 1 1 tokens per block",
+        "tome on large: removes 1 1 1 tokens per block",
+    }
+
+
 def test_a_recipe_axis_makes_rows(toy):
     runs = [toy.Run(recipe=Recipe(lr=lr, image_size=32), top1_pct=50 + lr) for lr in (0.001, 0.0012345678)]
     assert {row.title for row in rows_of(runs)} == {"lora (train.lr=0.001)", "lora (train.lr=0.0012345678)"}

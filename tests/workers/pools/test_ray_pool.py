@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import ray
 
 from storage.records import DatasetRef, Failure, FailureClass, Job, Lease, Result, Status
 from workers.pools.protocol import Done, Lost, PoolError, PoolEvent, Progress, Request
@@ -101,6 +102,25 @@ def test_idle_slots_make_room_for_another_shape(pool):
     second = pid_of(pool, probe_job("where", 1), wide)
     third = pid_of(pool, probe_job("where", 2), narrow)
     assert len({first, second, third}) == 3
+
+
+def test_a_slot_serves_jobs_that_need_less_memory_than_it_has_and_makes_room_for_one_that_needs_more(pool):
+    first = pid_of(pool, probe_job("where", 0))
+    assert pid_of(pool, probe_job("where", 1), Request(mem_mib=64)) == first
+    assert pid_of(pool, probe_job("where", 2), Request(mem_mib=memory_mib() * 0.9)) != first
+
+
+def test_no_more_jobs_are_taken_than_the_memory_of_the_node_holds(local_ray):
+    large = Request(cpus=0.1, mem_mib=memory_mib() * 0.6)
+    pool = RayPool(naughty_runner, requests=[Request(cpus=0.1)])
+    assert pool.free_slots >= 20
+    for seed in range(2):
+        job = probe_job("waits", seed)
+        pool.submit(job, probe_lease(job), large)
+    free = pool.free_slots
+    pool.close()
+    assert free == 0
+    assert "nearest that fits is cpus: 1, memory_gib: " in str(pool.feasible(Request(mem_mib=memory_mib() * 1.1)))
 
 
 def test_a_job_goes_to_the_slot_that_last_had_its_data_set(pool):
@@ -205,6 +225,11 @@ except PoolError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert f"Ray at {address} cannot be used" in done.stdout
+
+
+def memory_mib() -> float:
+    """What the local Ray counts as this machine's memory."""
+    return float(ray.cluster_resources()["memory"]) / 2**20
 
 
 def pool_cpus() -> int:

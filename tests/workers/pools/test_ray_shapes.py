@@ -6,10 +6,13 @@ import pytest
 
 from workers.pools import ray_shapes
 from workers.pools.protocol import Request
-from workers.pools.ray_shapes import Node, slots_in, why_infeasible
+from workers.pools.ray_shapes import Node, memory_share_mib, slots_in, why_infeasible
 
 SMALL = Node("small", {"CPU": 4.0, "memory": 1e9})
 BIG = Node("big", {"CPU": 16.0, "GPU": 2.0})
+GIB = 2.0**30
+ROOMY = Node("roomy", {"CPU": 8.0, "memory": 32 * GIB})
+TIGHT = Node("tight", {"CPU": 8.0, "memory": 6 * GIB})
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,26 @@ def test_an_impossible_shape_is_answered_with_the_nearest_possible(request_, nea
 
 def test_two_nodes_do_not_add_up_to_one_job():
     assert why_infeasible([SMALL, SMALL], Request(cpus=8)) is not None
+
+
+@pytest.mark.parametrize(("mem_gib", "slots"), [(0, 16), (0.5, 16), (1, 14), (4, 9), (7, 4), (33, 0)])
+def test_a_node_holds_no_more_slots_than_its_memory(mem_gib, slots):
+    asked = Request(mem_mib=mem_gib * 1024)
+    assert slots_in([ROOMY, TIGHT], asked) == slots
+    assert (why_infeasible([ROOMY, TIGHT], asked) is None) == (slots > 0)
+
+
+def test_memory_that_no_node_has_is_answered_with_the_most_that_one_has():
+    odd = Node("odd", {"CPU": 2.0, "memory": 5.999 * GIB})
+    text = str(why_infeasible([odd], Request(cpus=2, mem_mib=6 * 1024)))
+    assert "no node can give cpus: 2, memory_gib: 6 to one job" in text
+    assert "the nearest that fits is cpus: 2, memory_gib: 5.99 (node odd)" in text
+
+
+def test_a_slots_share_of_memory_fits_beside_all_others_on_every_node():
+    share_mib = memory_share_mib([ROOMY, TIGHT], Request(cpus=2))
+    assert share_mib == 6 * 1024 / 4
+    assert slots_in([ROOMY, TIGHT], Request(cpus=2, mem_mib=share_mib)) == slots_in([ROOMY, TIGHT], Request(cpus=2))
 
 
 def test_a_cluster_without_a_living_node_says_so():
