@@ -34,8 +34,8 @@ class Dropping(nn.Module):
     def forward(self, x: Tensor, sizes: Sizes, metric: Tensor) -> tuple[Tensor, Sizes]:
         """(B, N, D) -> (B, N - r, D); kept tokens stay in their order."""
         patches = x.shape[1] - self.prefix_tokens
-        order = torch.rand(len(x), patches, device=x.device).argsort(dim=1) if self.training else self.order[None]
-        kept = order[:, : patches - self.r].sort(dim=1).values.expand(len(x), -1)
+        order = torch.rand(x.shape[0], patches, device=x.device).argsort(dim=1) if self.training else self.order[None]
+        kept = order[:, : patches - self.r].sort(dim=1).values.expand(x.shape[0], -1)
         return torch.cat((x[:, : self.prefix_tokens], rows(x, kept + self.prefix_tokens)), dim=1), sizes
 
 

@@ -64,7 +64,7 @@ def match(metric: Tensor, r: int, prefix_tokens: int) -> Pairing:
     b = torch.arange(scores.shape[2], device=metric.device)
     target = partner.gather(-1, source)
     landing = torch.where(target < odd, 2 * target + 1, target + stay.shape[1])
-    kept = _in_front(2 * stay, (2 * b + 1).expand(len(stay), -1), prefix_tokens)
+    kept = _in_front(2 * stay, (2 * b + 1).expand(stay.shape[0], -1), prefix_tokens)
     return Pairing(kept, 2 * source, 2 * target + 1, landing)
 
 
@@ -88,7 +88,7 @@ def merge(pairing: Pairing, x: Tensor, sizes: Tensor | None, modulate: Modulate 
 
 def rows(x: Tensor, positions: Tensor) -> Tensor:
     """(B, N, D) at (B, n) -> (B, n, D). Whole rows are copied: several times faster on a CPU than `gather`."""
-    return x.flatten(0, 1).index_select(0, _flat(positions, x.shape[1])).view(len(x), -1, x.shape[2])
+    return x.flatten(0, 1).index_select(0, _flat(positions, x.shape[1])).view(x.shape[0], -1, x.shape[2])
 
 
 def add_rows(x: Tensor, positions: Tensor, values: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def _without_autocast(device_type: str) -> AbstractContextManager[object]:
 
 
 def _flat(positions: Tensor, tokens: int) -> Tensor:
-    first = torch.arange(len(positions), device=positions.device) * tokens
+    first = torch.arange(positions.shape[0], device=positions.device) * tokens
     return (positions + first[:, None]).flatten()
 
 

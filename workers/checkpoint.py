@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 
@@ -47,7 +47,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, o
     """
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with written_whole(path) as temporary:
-        save_file(plain, temporary, metadata={_CARD: canonical_json(card)})
+        try:
+            save_file(plain, temporary, metadata={_CARD: canonical_json(card)})
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(f"{path} cannot be written ({error}); free space or fix the folder") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
