@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
@@ -78,7 +77,7 @@ def export(request: ExportRequest, site: Site) -> Exported:
         expected = _logits(adapted.model, images, request.job.seed)
         try:
             remaining = _write(request, adapted, draft)
-        except SafetensorError as error:  # its only error, also for a full disk
+        except OSError as error:
             raise ExportFailed(
                 f"cannot write {request.target}: {error}. Free some space; nothing was left there"
             ) from error

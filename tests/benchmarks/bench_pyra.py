@@ -91,6 +91,11 @@ def medians_s(runs: Mapping[str, Callable[[], None]], repeats: int, device: str)
     return {name: statistics.median(each[name] for each in rounds) for name in runs}
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
@@ -108,9 +113,10 @@ def main() -> int:
         ratios[what] = found["lora+pyra high"] / found["lora"]
         for name, seconds in found.items():
             speed = args.batch_size / seconds
-            print(f"{args.model} {what:17} {name:15} {seconds / found['lora']:5.2f} × lora   {speed:8.1f} img/s")
+            say(f"{args.model} {what:17} {name:15} {seconds / found['lora']:5.2f} × lora   {speed:8.1f} img/s")
     met = ratios["training step"] <= MOST_STEP and 1 / ratios["merged inference"] >= LEAST_SPEED_UP
-    print(f"bars (high): step ≤ {MOST_STEP} × lora, inference ≥ {LEAST_SPEED_UP} × faster: {'met' if met else 'MISSED'}")
+    outcome = "met" if met else "MISSED"
+    say(f"bars (high): step ≤ {MOST_STEP} × lora, inference ≥ {LEAST_SPEED_UP} × faster: {outcome}")
     return 0 if met or args.device != "cpu" else 1
 
 

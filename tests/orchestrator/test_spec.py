@@ -64,7 +64,8 @@ def test_every_yaml_block_of_our_documents_is_a_spec(text: str) -> None:
     "path", sorted((ROOT / "orchestrator" / "examples").glob("*.yaml")), ids=lambda path: path.name
 )
 def test_every_example_can_be_planned(path: Path) -> None:
-    assert plan(read_spec(path), shipped_catalogue()).entries
+    found = plan(read_spec(path), shipped_catalogue())
+    assert found.entries or (found.unresolved and found.missing), "what lacks data or weights is planned, and named"
 
 
 def test_the_design_grid_is_read_as_it_is_meant() -> None:
@@ -78,7 +79,6 @@ def test_the_design_grid_is_read_as_it_is_meant() -> None:
 def test_names_that_come_with_later_versions_are_refused_by_name() -> None:
     found = problems_of(DESIGN_GRID)
     assert any(text.startswith("datasets[0] (line 3)") and "vtab1k" in text for text in found)
-    assert any(text.startswith("methods[3][1].pyra") and "no method 'pyra'" in text for text in found)
 
 
 def test_all_problems_come_at_once_with_place_line_and_suggestion() -> None:

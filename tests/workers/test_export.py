@@ -165,19 +165,20 @@ def test_a_damaged_export_is_an_error_that_names_the_folder(trained, site, tmp_p
 
 
 @pytest.mark.slow
-def test_torch_export_runs_with_any_batch_size_and_what_it_cannot_take_is_told(trained, site, tmp_path):
-    job, result = trained(LORA)
-    done = export(ExportRequest(job, result, tmp_path / "plain", formats=("torch_export",)), site)
+@pytest.mark.parametrize("stack", [[LORA], [LORA, PYRA], [TOME]], ids=len)
+def test_a_graph_of_a_merged_model_runs_with_any_batch_size(trained, site, tmp_path, stack):
+    job, result = trained(*stack)
+    done = export(ExportRequest(job, result, tmp_path / "out", formats=("torch_export",)), site)
     assert done.failures == ()
-    program = torch.export.load(tmp_path / "plain" / "model.pt2").module()
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
     original, _ = restore(site.home / result.files["delta"], site)
     torch.manual_seed(7)
     torch.testing.assert_close(program(torch.randn(5, 3, 32, 32)), logits_of(original.model), atol=1e-4, rtol=0)
-    job, result = trained(TOME)
-    done = export(ExportRequest(job, result, tmp_path / "tome", formats=("torch_export",)), site)
-    assert "batches of 2 images only" in done.failures[0]
-    assert sorted(path.name for path in (tmp_path / "tome").iterdir()) == [
-        "config.json",
-        "load.py",
-        "model.safetensors",
-    ]
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_a_graph_is_told_and_kept_as_safetensors(trained, site, tmp_path):
+    job, result = trained(GPS)
+    done = export(ExportRequest(job, result, tmp_path / "out", merged=False, formats=("torch_export",)), site)
+    assert done.failures[0].startswith("torch_export: this model cannot be written")
+    assert "model.safetensors" in done.sizes_bytes and "model.pt2" not in done.sizes_bytes

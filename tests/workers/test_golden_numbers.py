@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from methods import registry
+from methods.params import resolve_params
 from storage.records import ArtifactKey, Phase, frozen
+from workers.backbone_facts import facts_at, table
 from workers.revision import TRAINER_REVISION
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "numbers" / "methods.json"
@@ -25,8 +27,10 @@ TOLERANCE_NATS = 2e-3  # CPU models differ in the last bits of a sum; a change o
 def numbers_of(name, a_job, run):
     job = a_job(name, recipe=RECIPE)
     call = job.methods[0]
-    defaults = {field.name: field.default for field in registry.facts(name).fields}
-    job = replace(job, methods=(replace(call, params=frozen(defaults | call.kwargs)),))
+    method = registry.facts(name)
+    params, _ = resolve_params(method, call.kwargs)
+    backbone = facts_at(table()[job.backbone.name].facts, job.recipe.image_size)
+    job = replace(job, methods=(replace(call, params=method.settled(params, backbone)),))
     keys = []
     for kind, params in registry.facts(name).needs_for(job.methods[0].params):
         key = ArtifactKey(kind, frozen(dict(params)))
