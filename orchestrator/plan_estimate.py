@@ -7,13 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from methods.token_schedule import Shape, mac_ratio
 from orchestrator.catalogue import Catalogue
 from storage.records import Job, Phase
 from storage.store import Entry, JobState
+from workers.backbone_facts import facts_at
 from workers.errors import WorkerError
 
 _TRAINING_MACS = 3  # a backward pass costs about two forward passes
-_Kind = tuple[str, str, str, int | None]
+_SCHEDULE = "schedule"  # tokens removed per block, in every method that removes some
+_Kind = tuple[str, str, str, int | None, tuple[object, ...]]
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,17 @@ def estimate(todo: Sequence[Entry], finished: Iterable[JobState], catalogue: Cat
 def _kind(job: Job) -> _Kind:
     """What siblings have in common; the time of one epoch is then nearly the same."""
     stack = job.makes.kind if job.makes else job.stack
-    return (stack, str(job.phase), job.backbone.name, job.recipe.image_size)
+    return (stack, str(job.phase), job.backbone.name, job.recipe.image_size, tuple(_schedules(job)))
+
+
+def _schedules(job: Job) -> list[tuple[int, ...]]:
+    given = [dict(call.params).get(_SCHEDULE) for call in job.methods]
+    return [tuple(int(str(removed)) for removed in one) for one in given if isinstance(one, tuple) and one]
 
 
 def _macs(job: Job, catalogue: Catalogue) -> float | None:
-    """Multiply-accumulates of the job: training and evaluation passes of the plain backbone at its input size."""
+    """Multiply-accumulates of the job: training and evaluation passes of the backbone at its input size, without what
+    adapts it but with the tokens that are removed."""
     try:
         facts = catalogue.backbone_facts(job.backbone.name)
         train, test = catalogue.images(job.dataset.name)
@@ -87,5 +96,7 @@ def _macs(job: Job, catalogue: Catalogue) -> float | None:
     if facts is None or not facts.macs:
         return None
     scale = ((job.recipe.image_size or facts.image_size) / facts.image_size) ** 2
+    for schedule in _schedules(job):
+        scale *= mac_ratio(Shape.of(facts_at(facts, job.recipe.image_size)), schedule)
     evaluated = test if job.phase is Phase.FINAL else 0
     return facts.macs * scale * (_TRAINING_MACS * train * job.recipe.epochs + evaluated)

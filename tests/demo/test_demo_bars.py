@@ -46,9 +46,9 @@ def best(board, dataset, prefixes):
 
 
 @pytest.mark.slow
-def test_the_demo_takes_at_most_600_cpu_seconds(demo):
+def test_the_demo_takes_at_most_900_cpu_seconds(demo):
     _, cpu_s, _ = demo
-    assert cpu_s <= 600
+    assert cpu_s <= 900  # 7.5 minutes of two cores
 
 
 @pytest.mark.slow

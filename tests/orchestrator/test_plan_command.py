@@ -87,6 +87,18 @@ def test_jobs_without_siblings_are_estimated_from_macs(store: Store) -> None:
     assert found.estimate.cpu_h == 0
 
 
+def test_jobs_that_remove_tokens_are_estimated_by_what_is_left(store: Store) -> None:
+    saved(store, TEXT.replace("[linear, gps]", "[full]"))
+    finish(store, "mine", 2)
+
+    def cpu_h(method: str) -> float:
+        one = TEXT.replace("[linear, gps]", f"[{method}]").replace("seeds: 2", "seeds: 1")
+        return report(store, planned(one)).estimate.cpu_h
+
+    hours = [cpu_h(f"{{tome: {{mac_ratio: {ratio}}}}}") for ratio in (0.3, 0.5, 1)]
+    assert hours == pytest.approx([0.3 * 0.01, 0.5 * 0.01, 0.01], rel=0.05)
+
+
 def test_diff_tells_what_an_edited_spec_adds_and_drops(store: Store) -> None:
     saved(store)
     found = report(store, planned(TEXT.replace("linear, gps", "full, gps")))
