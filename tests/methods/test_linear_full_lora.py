@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import timm
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from methods.stack import merge_stack, prepare_stack
 from methods.testing import MethodContract, TinyData, outputs, tiny_vit
 
 WIDTH, MLP = 16, 64
+PARTS = ("lora_a", "lora_b")
 
 
 class TestLinear(MethodContract):
@@ -41,6 +43,13 @@ class TestLoRAAsReleasedWithPYRA(MethodContract):
     method: Method = LoRA(rank=4, init="trunc_normal")
     trained_params = 2 * 4 * (WIDTH + 3 * WIDTH)
     identity_at_start = False
+
+
+def test_both_factors_start_at_0_02_as_released_with_pyra():
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=5)
+    prepare_stack([LoRA(init="trunc_normal")], model, TinyData())
+    drawn = {part: torch.cat([getattr(block.attn.qkv, part).flatten() for block in model.blocks]) for part in PARTS}
+    assert [float(values.detach().std()) for values in drawn.values()] == pytest.approx([0.02, 0.02], rel=0.03)
 
 
 def test_lora_drops_inputs_in_training_only():

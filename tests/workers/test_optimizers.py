@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from methods.lora import LoRA
+from methods.pyra import PYRA
+from methods.stack import prepare_stack
+from methods.testing import TinyData
 from storage.records import Recipe
 from workers.optimizers import Average, expected_state_bytes, make_optimizer, set_lr, state_bytes
 
@@ -74,3 +79,22 @@ def test_the_average_follows_and_swapping_twice_changes_nothing():
     assert torch.equal(parameters["fc.weight"], torch.ones(4, 3)), "what did not move has not drifted"
     average.swap()
     assert torch.equal(parameters["fc.bias"], torch.full((4,), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("lr_factor", "expected"),
+    [
+        (1.0, {(1.0, True): 49, (1.0, False): 25}),  # the release's: its option for PYRA's own rate reaches nothing
+        (0.1, {(1.0, True): 25, (1.0, False): 1, (0.1, True): 24, (0.1, False): 24}),
+    ],
+)
+def test_lora_and_pyra_on_twelve_blocks_make_the_groups_of_the_release(lr_factor, expected):
+    model = VisionTransformer(img_size=32, patch_size=4, embed_dim=16, depth=12, num_heads=2, num_classes=5)
+    pyra = PYRA(schedule=(4,) * 12, preset="release", lr_factor=lr_factor)
+    adaptation = prepare_stack([LoRA(rank=2), pyra], model, TinyData())
+    moving = {name: model.get_parameter(name) for name in (*adaptation.trainable, "head.weight", "head.bias")}
+    optimizer = make_optimizer(Recipe(weight_decay=1e-4), moving, adaptation.lr_factor, frozenset())
+    found = {
+        (group["lr_factor"], group["weight_decay"] > 0): len(group["params"]) for group in optimizer.param_groups
+    }
+    assert found == expected
