@@ -44,6 +44,7 @@ def installed_catalogue(
     from methods.registry import facts, known_names
     from workers.backbone_facts import facts as backbone_facts
     from workers.data import catalogue as data
+    from workers.data.check_lists import refuse_broken
     from workers.revision import TRAINER_REVISION
     from workers.weights import reference
 
@@ -51,13 +52,20 @@ def installed_catalogue(
         info = data.info(name, data_root)
         return info.train + info.val, info.test
 
+    def data_hash(name: str) -> str:
+        """Broken lists get no identity, so that nothing is planned on them."""
+        if not name.startswith(f"{data.EMBEDDED_SUITE}/"):
+            known = data.described(name, data_root)
+            refuse_broken(name, data.dataset_folder(name, data_root), None if known is None else known.classes)
+        return data.data_hash(name, data_root, cache)
+
     return Catalogue(
         method_names=known_names(),
         method=facts,
         expand=lambda pattern: data.expand(pattern, data_root),
         classes=lambda name: data.info(name, data_root).classes,
         images=images,
-        data_hash=lambda name: data.data_hash(name, data_root, cache),
+        data_hash=data_hash,
         backbone_facts=lambda name: backbone_facts(name, cache),
         backbone_ref=lambda name, weights: reference(name, weights, cache),
         trainer_revision=TRAINER_REVISION,

@@ -2,7 +2,7 @@
 needs them.
 
 Exit codes: 0 done; 1 internal error; 2 wrong usage or spec; 3 finished, but some jobs failed; 4 nothing to run or show;
-5 the store cannot be used; 130 interrupted and drained.
+5 the store cannot be used; 8 a data set cannot be trusted; 130 interrupted and drained.
 """
 
 from __future__ import annotations

@@ -155,10 +155,11 @@ def _site(session: Session, made: Plan, places: Places) -> Site:
 
 def _folders(session: Session, made: Plan) -> dict[str, Path]:
     """Where the data sets of the plan lie; the embedded ones lie nowhere."""
-    from workers.data.catalogue import LOCAL_SUITE, dataset_folder
+    from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder
 
     names = {entry.job.dataset.name for entry in made.entries}
-    return {name: dataset_folder(name, session.data_root) for name in names if name.startswith(f"{LOCAL_SUITE}/")}
+    folders = (name for name in names if not name.startswith(f"{EMBEDDED_SUITE}/"))
+    return {name: dataset_folder(name, session.data_root) for name in folders}
 
 
 def _view(session: Session, places: Places, stack: ExitStack) -> str | None:

@@ -8,6 +8,7 @@ EXIT_USAGE = 2  # wrong usage or spec
 EXIT_JOBS_FAILED = 3  # finished, but some jobs failed
 EXIT_NOTHING = 4  # nothing to run or show
 EXIT_STORE = 5  # the store cannot be used
+EXIT_DATA = 8  # a data set cannot be trusted
 EXIT_INTERRUPTED = 130  # drained on request; the same command goes on
 
 

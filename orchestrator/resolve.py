@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from methods.api import BackboneFacts, MethodError
@@ -43,7 +43,7 @@ class Lookup:
     problems: list[Problem] = field(default_factory=list)
     missing: dict[str, None] = field(default_factory=dict)  # an ordered set
     _methods: dict[str, MethodFacts | None] = field(default_factory=dict)
-    _backbones: dict[tuple[str, str | None], Backbone | None] = field(default_factory=dict)
+    _backbones: dict[tuple[object, ...], Backbone | None] = field(default_factory=dict)
     _datasets: dict[str, DatasetRef] = field(default_factory=dict)
 
     def problem(self, path: Place, text: str) -> None:
@@ -72,7 +72,7 @@ class Lookup:
 
     def backbone(self, given: BackboneSpec) -> Backbone | None:
         """The backbone; None when there is none of that name."""
-        key = (given.name, given.weights)
+        key = (given.name, given.weights, given.mean, given.std)
         if key not in self._backbones:
             self._backbones[key] = self._backbone(given)
         return self._backbones[key]
@@ -96,7 +96,7 @@ class Lookup:
             ref = self.catalogue.backbone_ref(given.name, weights)
         except WorkerError as error:
             self.missing[f"{error}{self._also_looked(given)}"] = None
-        return Backbone(ref, facts, path)
+        return Backbone(_forced(ref, given), facts, path)
 
     def _weights_path(self, weights: str) -> Path:
         """Beside the spec; where it is not there, and given without a folder, in the folder of weights."""
@@ -141,6 +141,12 @@ class Lookup:
                 self.missing[str(error)] = None
             self._datasets[name] = DatasetRef(name, data_hash, classes)
         return self._datasets[name]
+
+
+def _forced(ref: BackboneRef, given: BackboneSpec) -> BackboneRef:
+    """With the spec's mean and std, marked where they are not the checkpoint's: the board says so."""
+    mean, std = given.mean or ref.mean, given.std or ref.std
+    return replace(ref, mean=mean, std=std, forced=(mean, std) != (ref.mean, ref.std))
 
 
 def _is_bare(weights: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from methods.api import Domain
 from orchestrator.spec_methods import StackSpec, read_stack
 from orchestrator.spec_problems import Place, Problem, SpecError
-from orchestrator.spec_schema import IncludeFile, checked
+from orchestrator.spec_schema import BackboneFile, IncludeFile, checked
 from orchestrator.spec_yaml import Document, read_yaml
 
 _LARGEST_BYTES = 4_000_000
@@ -22,11 +22,16 @@ _LARGEST_BYTES = 4_000_000
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone as written; `weights` is a path relative to the spec's folder, or None for the usual weights."""
+    """A backbone as written; `weights` is a path relative to the spec's folder, or None for the usual weights.
+
+    `mean`, `std`: of red, green and blue from 0 to 1, in place of the checkpoint's; None leaves those.
+    """
 
     name: str
     weights: str | None
     path: Place
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,7 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
         text=text,
         folder=folder or Path(),
         datasets=tuple((name, ("datasets", at)) for at, name in _placed("datasets", file.datasets, kept)),
-        backbones=tuple(
-            BackboneSpec(item.name, item.weights, ("backbones", at))
-            for at, item in _placed("backbones", file.backbones, kept)
-        ),
+        backbones=tuple(_backbone(item, ("backbones", at)) for at, item in _placed("backbones", file.backbones, kept)),
         stacks=_stacks(document.data.get("methods"), document),
         seeds=tuple(file.seeds),
         train=file.train,
@@ -183,13 +185,17 @@ def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
+def _backbone(item: BackboneFile, path: Place) -> BackboneSpec:
+    return BackboneSpec(item.name, item.weights, path, item.mean, item.std)
+
+
 def _include(item: IncludeFile, path: Place, document: Document) -> Include | None:
     stack = read_stack(item.method, (*path, "method"), document)
     if stack is None:
         return None
     backbones = None
     if item.backbone is not None:
-        backbones = tuple(BackboneSpec(one.name, one.weights, (*path, "backbone")) for one in item.backbone)
+        backbones = tuple(_backbone(one, (*path, "backbone")) for one in item.backbone)
     return Include(
         stack=stack,
         path=path,

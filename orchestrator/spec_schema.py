@@ -51,11 +51,31 @@ def _whole_above_one(gpus: float) -> float:
     return gpus
 
 
+def _mean(value: object) -> tuple[float, ...]:
+    return _channels(value, 0.0, "[0.485, 0.456, 0.406]")
+
+
+def _std(value: object) -> tuple[float, ...]:
+    return _channels(value, 1e-6, "[0.229, 0.224, 0.225]")
+
+
+def _channels(value: object, least: float, example: str) -> tuple[float, ...]:
+    """Red, green and blue, of pixels from 0 to 1."""
+    numbers = (
+        [one for one in value if isinstance(one, int | float) and one is not True] if isinstance(value, list) else []
+    )
+    if len(numbers) != 3 or numbers != value or not all(least <= one <= 1 for one in numbers):
+        raise _wrong(f"is {value!r}; expected red, green and blue of pixels from 0 to 1, such as {example}")
+    return tuple(float(one) for one in numbers)
+
+
 class BackboneFile(_Part):
-    """`vit_tiny_patch16_224`, or `{name: …, weights: ./file.safetensors}`."""
+    """`vit_tiny_patch16_224`, or `{name: …, weights: ./file.safetensors}`; `mean`, `std` override the checkpoint's."""
 
     name: str = Field(min_length=1)
     weights: str | None = None
+    mean: Annotated[tuple[float, float, float] | None, BeforeValidator(_mean)] = None
+    std: Annotated[tuple[float, float, float] | None, BeforeValidator(_std)] = None
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from typing import Any
 from methods.api import BackboneFacts
 from methods.params import did_you_mean
 from storage.records.whole import written_whole
-from workers.backbone_names import OLD_IN21K, renamed
+from workers.backbone_names import OLD_IN21K, absent, renamed
 from workers.errors import UnknownBackbone, Unsupported
 
 FACTS_FILE = Path(__file__).with_name("backbone_facts.json")
@@ -73,6 +73,8 @@ def known_backbone(name: str, cache: Path) -> KnownBackbone | None:
         return table()[name]
     if name in OLD_IN21K:
         raise UnknownBackbone(renamed(name, OLD_IN21K[name]))
+    if (reason := absent(name)) is not None:
+        raise UnknownBackbone(reason)
     path = cache / "backbones" / f"{name.replace('/', '_')}.json"
     if path.exists():
         return KnownBackbone.from_json(json.loads(path.read_text()))

@@ -21,6 +21,19 @@ OLD_IN21K: Mapping[str, tuple[str, ...]] = {
 """Old names of ViTs trained on ImageNet-21k -> the weights that exist under them today; timm takes the first."""
 
 
+_AS_MLP = ("as_mlp", "asmlp")
+
+
+def absent(name: str) -> str | None:
+    """Why a backbone that articles on adaptation name cannot be had here; None where the name is none of those."""
+    if name.lower().replace("-", "_").startswith(_AS_MLP):
+        return (
+            f"{name!r}: AS-MLP is not in timm, and there is no architecture of it here; use a ViT, Swin or ConvNeXt "
+            "(`sweepboard backbones`)"
+        )
+    return None
+
+
 def renamed(name: str, present: Sequence[str]) -> str:
     """Why an old name is refused, with the names to write instead: one, or augreg and orig."""
     if len(present) == 1:

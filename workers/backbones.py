@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.layers.drop import DropPath, calculate_drop_path_rates
 from torch import nn
 
@@ -20,12 +18,12 @@ from workers.backbone_facts import RAW_PIXELS
 from workers.embedded.architectures import build_embedded
 from workers.embedded.catalogue import EMBEDDED
 from workers.errors import UnknownBackbone, Unsupported, WeightsMismatch, WeightsMissing
+from workers.pretrained import load_weights
 from workers.randomness import generator, seeded
 from workers.raw_pixels import RawPixels
 from workers.site import Site
 from workers.weights import NO_WEIGHTS, RANDOM_WEIGHTS, hash_of, weights_file
 
-_SHOWN_KEYS = 5
 _INIT_STD = 0.02
 
 
@@ -120,48 +118,6 @@ def _weights_path(backbone: BackboneRef, site: Site) -> Path:
             "the file changed since the plan, or this node lacks it; plan again or put that file back"
         )
     return path
-
-
-def load_weights(model: nn.Module, backbone: BackboneRef, path: Path) -> None:
-    """Load a .safetensors file into a headless model, strictly but for the classifier; fp16 values become fp32.
-
-    Keys are converted as timm does for checkpoints of the architecture. Raises WeightsMismatch naming the keys.
-    """
-    try:
-        state = load_file(path)
-    except Exception as error:  # safetensors has one error for every damage, and it is no subclass of ours
-        raise WeightsMismatch(f"{path} is no readable .safetensors file ({error}); copy or convert it again") from None
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if convert is not None and backbone.name not in EMBEDDED:
-        state = convert(state, model)
-    expected = model.state_dict()
-    state = {key: value for key, value in state.items() if not _is_head(key, model) or key in expected}
-    missing = sorted(expected.keys() - state.keys())
-    extra = sorted(state.keys() - expected.keys())
-    misshapen = [
-        f"{key} {list(state[key].shape)} instead of {list(expected[key].shape)}"
-        for key in sorted(expected.keys() & state.keys())
-        if state[key].shape != expected[key].shape
-    ]
-    if missing or extra or misshapen:
-        raise WeightsMismatch(
-            f"{path} does not fit {backbone.name}: missing {_some(missing)}; not in the architecture {_some(extra)}; "
-            f"of another shape {_some(misshapen)}. Name the architecture that the file was made for"
-        )
-    model.load_state_dict(state)
-
-
-def _is_head(key: str, model: nn.Module) -> bool:
-    named = getattr(model, "pretrained_cfg", {}).get("classifier", "head")
-    prefixes = named if isinstance(named, tuple | list) else (named,)
-    return any(key.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-def _some(keys: list[str]) -> str:
-    if not keys:
-        return "none"
-    rest = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
-    return ", ".join(keys[:_SHOWN_KEYS]) + rest
 
 
 def fit_input_size(model: Any, name: str, size: int) -> None:

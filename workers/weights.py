@@ -11,6 +11,9 @@ from workers.errors import UnknownBackbone, WeightsMissing
 from workers.files import RememberedHashes
 
 DEFAULT_WEIGHTS, RANDOM_WEIGHTS, NO_WEIGHTS = "default", "random", "none"
+WEIGHTS_ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".pth.tar")
+"""Formats of weights files: safetensors, Google's ViTs, and what torch.save wrote."""
+
 _HUB_FILE = "model.safetensors"
 
 
@@ -18,7 +21,7 @@ def reference(name: str, weights: str | None, cache: Path, *, may_download: bool
     """The backbone as a job names it: weights by hash, mean and std from the checkpoint's card.
 
     `weights`: None or "default" (embedded: the shipped file; timm: the hub's), "random", or the path of a local
-    .safetensors file. The file's hash is remembered in `cache`. Raises UnknownBackbone, WeightsMissing.
+    file with one of WEIGHTS_ENDINGS. The file's hash is remembered in `cache`. Raises UnknownBackbone, WeightsMissing.
     """
     known = known_backbone(name, cache)
     if known is None:
@@ -35,13 +38,7 @@ def weights_file(name: str, weights: str | None, cache: Path, *, may_download: b
     if name == RAW_PIXELS or weights == RANDOM_WEIGHTS:
         return None
     if weights not in (None, DEFAULT_WEIGHTS):
-        path = Path(weights).expanduser().resolve()
-        if path.suffix != ".safetensors" or not path.is_file():
-            raise WeightsMissing(
-                f"weights {weights!r} of {name} are no .safetensors file (looked for {path}); expected a path, "
-                f"{DEFAULT_WEIGHTS!r} or {RANDOM_WEIGHTS!r}. Convert other formats with safetensors.torch.save_file"
-            )
-        return path
+        return _local(name, weights)
     if name in EMBEDDED:
         return _shipped(name)
     return _from_hub(name, known_backbone(name, cache), may_download)
@@ -55,6 +52,23 @@ def hash_of(path: Path, cache: Path) -> str:
     return found
 
 
+def find_by_hash(weights_hash: str, folder: Path, cache: Path) -> Path | None:
+    """The weights file in the folder (not below it) with that content; None where there is none."""
+    files = sorted(path for path in folder.glob("*") if path.name.endswith(WEIGHTS_ENDINGS) and path.is_file())
+    return next((path for path in files if hash_of(path, cache) == weights_hash), None)
+
+
+def _local(name: str, weights: str) -> Path:
+    path = Path(weights).expanduser().resolve()
+    if path.name.endswith(WEIGHTS_ENDINGS) and path.is_file():
+        return path
+    wrong = "are in no format that is read here" if path.is_file() else "are not there"
+    raise WeightsMissing(
+        f"weights {weights!r} of {name} {wrong} (looked for {path}); expected a file that ends with "
+        f"{', '.join(WEIGHTS_ENDINGS)}, or {DEFAULT_WEIGHTS!r} or {RANDOM_WEIGHTS!r}"
+    )
+
+
 def _shipped(name: str) -> Path:
     path = EMBEDDED[name].weights
     if not path.is_file():
@@ -65,7 +79,9 @@ def _shipped(name: str) -> Path:
 def _from_hub(name: str, known: KnownBackbone | None, may_download: bool) -> Path:
     repository = known.hub_repository if known else None
     if repository is None:
-        raise WeightsMissing(f"no weights of {name} are published on the hub; write weights: path/to/file.safetensors")
+        raise WeightsMissing(
+            f"no weights of {name} are published on the hub; write weights: path/to/file ({', '.join(WEIGHTS_ENDINGS)})"
+        )
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -80,5 +96,6 @@ def _from_hub(name: str, known: KnownBackbone | None, may_download: bool) -> Pat
         cause = "could not be downloaded" if may_download else "are not in the hub's cache on this machine"
         raise WeightsMissing(
             f"the default weights of {name} {cause} ({type(error).__name__}). Where there is a network: "
-            f"`hf download {repository} {_HUB_FILE}`; or copy that file here and write weights: path/to/{_HUB_FILE}"
+            f"`hf download {repository} {_HUB_FILE}`; or copy that file here and write weights: path/to/{_HUB_FILE}; "
+            f"the release's own file ({', '.join(WEIGHTS_ENDINGS[1:])}) does as well"
         ) from None

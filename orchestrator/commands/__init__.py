@@ -18,7 +18,7 @@ COMMANDS = (
     "ui",
     "methods",
     "backbones",
-    "datasets",
+    "data",
     "export",
     "store",
     "doctor",

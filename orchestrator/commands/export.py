@@ -6,6 +6,7 @@ Exit codes: 0 written and compared; 2 nothing was written, or a format beside sa
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from storage.store import JobState, UnknownJob
 from workers.errors import WorkerError
 
 FORMATS = ("safetensors", "torch_export", "onnx")
+_HASH_HEX = 64
 
 
 def register(commands: argparse._SubParsersAction[Any]) -> None:
@@ -30,7 +32,10 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
         "--format", action="append", choices=FORMATS, default=[], help="beside safetensors (may be repeated)"
     )
     command.add_argument(
-        "--weights", type=Path, metavar="FILE", help="the backbone's weights, if they came from a file"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="the backbone's weights, if they came from a file that is not in SWEEPBOARD_WEIGHTS",
     )
     add_home_argument(command)
 
@@ -69,22 +74,36 @@ def _checked(state: JobState) -> Result:
     return state.result
 
 
+def _weights(session: Session, job: Job, given: Path | None) -> dict[str, Path]:
+    """The backbone's file: the one given, else that of its content in SWEEPBOARD_WEIGHTS; the default needs none."""
+    from workers.weights import find_by_hash, hash_of, reference
+
+    backbone = job.backbone
+    if given is not None:
+        if not given.is_file():
+            raise UsageError(f"--weights: no file {given}")
+        found = hash_of(given, session.cache)
+        if found != backbone.weights_hash:
+            raise UsageError(
+                f"--weights: {given} has content {found[:16]}, the job was trained on weights "
+                f"{backbone.weights_hash[:16]} of {backbone.name}"
+            )
+        return {found: given}
+    if session.weights_root is None or len(backbone.weights_hash) < _HASH_HEX:  # "random", "none"
+        return {}
+    with suppress(WorkerError):  # no default weights on this machine
+        if reference(backbone.name, None, session.cache).weights_hash == backbone.weights_hash:
+            return {}
+    file = find_by_hash(backbone.weights_hash, session.weights_root, session.cache)
+    return {} if file is None else {backbone.weights_hash: file}
+
+
 def _export(session: Session, ended: tuple[Job, Result], args: argparse.Namespace) -> int:
     from workers.export import ExportRequest, export
     from workers.site import Site
-    from workers.weights import hash_of
 
     job, result = ended
-    weights = {}
-    if args.weights is not None:
-        if not args.weights.is_file():
-            raise UsageError(f"--weights: no file {args.weights}")
-        weights[hash_of(args.weights, session.cache)] = args.weights
-        if job.backbone.weights_hash not in weights:
-            raise UsageError(
-                f"--weights: {args.weights} has content {next(iter(weights))[:16]}, the job was trained on weights "
-                f"{job.backbone.weights_hash[:16]} of {job.backbone.name}"
-            )
+    weights = _weights(session, job, args.weights)
     formats = tuple(name for name in args.format if name != "safetensors")
     request = ExportRequest(job, result, args.to.absolute(), not args.unmerged, formats)
     done = export(request, Site(session.home, session.cache, weights=weights))

@@ -25,7 +25,7 @@ from orchestrator.session import add_command, add_home_argument, note, open_sess
 from storage.records import Phase
 from storage.records.whole import written_whole
 from storage.store import JobState
-from workers.data.catalogue import info, names
+from workers.data.catalogue import LOCAL_SUITE, group_of, names
 from workers.errors import WorkerError
 
 FORMATS = ("term", "md", "csv", "json")
@@ -68,16 +68,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _places(datasets: Iterable[str]) -> dict[str, Place]:
-    """Where the catalogue puts these data sets, in its order. A set whose data is not on this machine has no place:
-    a board must not depend on the presence of images."""
-    known = {name: index for index, name in enumerate(names())}
+    """Where the suites' files put these data sets and the rest of their suites, in their order: a board must not depend
+    on the presence of images. Raises UsageError where the user's own file of suites is wrong."""
     places: dict[str, Place] = {}
-    for name in sorted(set(datasets), key=lambda name: (known.get(name, len(known)), name)):
-        try:
-            found = info(name)
-        except WorkerError:
-            continue
-        places[name] = Place(found.suite, found.group)
+    try:
+        known = {name: index for index, name in enumerate(names())}
+        wanted = set(datasets)
+        listed = {name.partition("/")[0] for name in wanted} - {LOCAL_SUITE}  # a person's folders are no benchmark
+        wanted |= {name for name in known if name.partition("/")[0] in listed}
+        for name in sorted(wanted, key=lambda name: (known.get(name, len(known)), name)):
+            group = group_of(name)
+            if group is not None:
+                places[name] = Place(name.partition("/")[0], group)
+    except WorkerError as error:
+        raise UsageError(str(error)) from error
     return places
 
 

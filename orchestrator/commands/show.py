@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.errors import UsageError
 from orchestrator.session import add_command, add_home_argument, open_session, out
+from storage.records import BackboneRef
 from storage.store import JobState, UnknownJob
 
 
@@ -40,6 +41,10 @@ def _record(state: JobState) -> dict[str, object]:
     }
 
 
+def _forced(backbone: BackboneRef) -> str:
+    return f", forced mean {list(backbone.mean)} std {list(backbone.std)}" if backbone.forced else ""
+
+
 def _text(state: JobState) -> str:
     job, result = state.job, state.result
     lines = [
@@ -47,7 +52,7 @@ def _text(state: JobState) -> str:
         f"  row        {state.row or job.stack}",
         f"  phase      {job.phase}: trains on {job.train_split}, scored on {job.score_split}",
         *(f"  method     {call.name} r{call.revision} {json.dumps(call.kwargs)}" for call in job.methods),
-        f"  backbone   {job.backbone.name}, weights {job.backbone.weights_hash[:16]}",
+        f"  backbone   {job.backbone.name}, weights {job.backbone.weights_hash[:16]}{_forced(job.backbone)}",
         f"  data set   {job.dataset.name}, {job.dataset.classes} classes, data {job.dataset.data_hash[:16]}",
         f"  recipe     {json.dumps(job.to_json()['recipe'], sort_keys=True)}",
         f"  seed       {job.seed}",

@@ -61,7 +61,8 @@ def leaderboard(
     """The board of all final jobs among `states`, finished or not, in any order; the same job twice counts once.
     Speed and memory are those of the measure jobs among them.
 
-    `places`: data set -> where it stands; its order is the order of the columns.
+    `places`: data set -> where it stands; its order is the order of the columns. Where it names tasks of a suite that
+    no job is of, the section says how many it shows.
     """
     states = list(states)
     drafts = _drafts(state for state in states if state.job.phase is Phase.FINAL)
@@ -84,7 +85,7 @@ def leaderboard(
     facts = {tuple(map(result.facts.get, ("device", *VERSION_FACTS))) for result in results}
     return Leaderboard(
         sweeps=tuple(sweeps),
-        sections=tuple(_with_differences(section, sections) for section in sections),
+        sections=tuple(_with_coverage(_with_differences(section, sections), places) for section in sections),
         counts=dict(sorted(Counter(state.status for state in shown).items())),
         seeds=tuple(sorted({state.job.seed for state in shown})),
         devices=tuple(sorted({device for device, *_ in facts if device is not None})),
@@ -220,6 +221,16 @@ def _recipe_values(recipes: set[Recipe]) -> tuple[tuple[str, tuple[Value, ...]],
     """(field, its values over these recipes), None and text before and after numbers so that any two can be sorted."""
     values = {name: {getattr(recipe, name) for recipe in recipes} for name in RECIPE_FIELDS}
     return tuple((name, tuple(sorted(found, key=lambda v: (type(v).__name__, v)))) for name, found in values.items())
+
+
+def _with_coverage(section: Section, places: Mapping[str, Place]) -> Section:
+    """An average of a part of a benchmark is not the benchmark's."""
+    whole = {name for name, place in places.items() if place.suite == section.suite}
+    shown = whole & {task.dataset for task in section.tasks}
+    if len(shown) == len(whole):
+        return section
+    note = f"{len(shown)} of the {len(whole)} tasks of {section.suite} are shown: averages are of these alone."
+    return replace(section, notes=(*section.notes, note))
 
 
 def _with_differences(section: Section, sections: list[Section]) -> Section:

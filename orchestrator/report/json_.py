@@ -84,4 +84,6 @@ def _measured(measured: Measured) -> dict[str, Any]:
 
 def _backbone(backbone: Backbone) -> dict[str, Any]:
     plain = asdict(backbone.ref) | {"image_size": backbone.image_size, "label": backbone.label}
+    if not backbone.ref.forced:
+        del plain["forced"]
     return {name: thawed(value) for name, value in plain.items()}

@@ -14,6 +14,8 @@ Input = tuple[BackboneRef, int | None]
 """What a backbone really is on the board: the reference and the image size in pixels."""
 
 _SHOWN_HASH = 8
+_FORCED = "mean/std forced"
+_SAID_APART = ("name", "forced")
 
 
 def distinct_titles(rows: Sequence[tuple[Row, tuple[tuple[str, Value], ...]]]) -> list[Row]:
@@ -52,18 +54,22 @@ def backbone_labels(inputs: Iterable[Input]) -> dict[Input, str]:
         facts = {one: _facts(one) for one in homonyms}
         differing = _differing(list(facts.values()))
         for one in homonyms:
-            said = ", ".join(f"{field} {value_text(facts[one][field])}" for field in differing)
-            labels[one] = f"{name} ({said})" if said else name
+            said = [f"{field} {value_text(facts[one][field])}" for field in differing]
+            said += [_FORCED] if one[0].forced else []
+            labels[one] = f"{name} ({', '.join(said)})" if said else name
     return labels
 
 
 def backbone_notes(inputs: Iterable[Input]) -> tuple[str, ...]:
-    """One sentence per backbone name that means more than one thing."""
+    """One sentence per backbone name that means more than one thing, and per mean and std that a spec has forced."""
     notes = []
     for name, homonyms in _by_name(inputs).items():
         fields_said = ", ".join(_differing([_facts(one) for one in homonyms]))
         if len(homonyms) > 1:
             notes.append(f"{name} names {len(homonyms)} backbones: they differ in {fields_said} and are listed apart.")
+        for ref in dict.fromkeys(ref for ref, _ in homonyms if ref.forced):
+            given = f"mean {value_text(ref.mean)}, std {value_text(ref.std)}"
+            notes.append(f"{name} is fed with {given}, forced by the spec: not what the checkpoint was trained with.")
     return tuple(notes)
 
 
@@ -85,7 +91,9 @@ def _by_name(inputs: Iterable[Input]) -> dict[str, list[Input]]:
 
 def _facts(one: Input) -> dict[str, Value]:
     ref, image_size = one
-    facts: dict[str, Value] = {item.name: getattr(ref, item.name) for item in fields(ref) if item.name != "name"}
+    facts: dict[str, Value] = {
+        item.name: getattr(ref, item.name) for item in fields(ref) if item.name not in _SAID_APART
+    }
     return facts | {"weights_hash": ref.weights_hash[:_SHOWN_HASH], "image_size": image_size}
 
 

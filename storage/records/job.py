@@ -48,7 +48,7 @@ class BackboneRef:
     """A pre-trained backbone. Weights are named by hash; mean and std come from the checkpoint, not from habit.
 
     `weights_hash`: 64 hex of SHA-256 over the weights file; "random" (initialised from the job's seed) or
-    "none" (nothing to load).
+    "none" (nothing to load). `forced`: the spec gave a mean or a std that is not the checkpoint's.
     """
 
     name: str
@@ -57,10 +57,12 @@ class BackboneRef:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
+    forced: bool = False
 
     @cached_property
     def canonical(self) -> str:
-        return canonical_json(asdict(self))
+        """The canonical JSON of all fields; `forced` only where it is so."""
+        return canonical_json({name: value for name, value in asdict(self).items() if name != "forced" or value})
 
 
 @dataclass(frozen=True)

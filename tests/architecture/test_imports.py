@@ -66,7 +66,7 @@ BASE_ONLY = textwrap.dedent(
 
 @pytest.mark.parametrize(
     "words",
-    [["plan", "orchestrator/examples/demo.yaml"], ["status"], ["methods"], ["backbones"], ["datasets"], ["doctor"]],
+    [["plan", "orchestrator/examples/demo.yaml"], ["status"], ["methods"], ["backbones"], ["data", "list"], ["doctor"]],
 )
 def test_a_base_only_environment_answers(words, tmp_path):
     done = subprocess.run(

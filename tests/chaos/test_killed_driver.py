@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -45,7 +46,12 @@ def spec(tmp_path: Path) -> Path:
 
 
 def descendants(process: subprocess.Popen, name: str) -> list[psutil.Process]:
-    return [one for one in psutil.Process(process.pid).children(recursive=True) if name in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):  # gone since it was listed
+            if name in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 @pytest.mark.chaos

@@ -158,7 +158,7 @@ def test_a_gpu_that_is_not_there_is_refused(ran, capsys):
     assert "no GPU" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["methods"], ["backbones"], ["datasets"], ["doctor"]])
+@pytest.mark.parametrize("words", [["methods"], ["backbones"], ["data", "list"], ["doctor"]])
 def test_lists_speak_text_and_json(ran, capsys, words):
     _, home = ran
     assert main([*words, "--home", str(home)]) == 0

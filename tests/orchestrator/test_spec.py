@@ -76,9 +76,14 @@ def test_the_design_grid_is_read_as_it_is_meant() -> None:
     assert spec.resources == {"gpus": 0.5, "cpus": 2.0}
 
 
-def test_names_that_come_with_later_versions_are_refused_by_name() -> None:
-    found = problems_of(DESIGN_GRID)
-    assert any(text.startswith("datasets[0] (line 3)") and "vtab1k" in text for text in found)
+@pytest.mark.parametrize(("text", "tasks"), [(DESIGN_GRID, 8), (DESIGN_TUNED, 19)])
+def test_benchmarks_are_planned_without_their_images(monkeypatch: pytest.MonkeyPatch, text: str, tasks: int) -> None:
+    monkeypatch.delenv("SWEEPBOARD_DATA", raising=False)
+    found = plan(parse_spec(text), shipped_catalogue())
+    missing = [line for line in found.missing if line.startswith("data set ")]
+    assert len(missing) == tasks
+    assert "data set 'vtab1k/cifar100' is missing: SWEEPBOARD_DATA is not set" in missing[0]
+    assert not found.entries, "nothing is named before its data is here"
 
 
 def test_all_problems_come_at_once_with_place_line_and_suggestion() -> None:

@@ -17,7 +17,7 @@ from workers.backbones import build_model
 from workers.data.folders import read_list
 from workers.errors import UnknownBackbone, WeightsMismatch, WeightsMissing
 from workers.make_backbone_facts import SHIPPED, measure
-from workers.weights import reference, weights_file
+from workers.weights import find_by_hash, hash_of, reference, weights_file
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REAL = SHARED / "weights" / "vit_tiny_patch16_224.augreg_in21k_ft_in1k.fp16.safetensors"
@@ -68,8 +68,10 @@ def test_an_unknown_name_says_what_was_meant(name, tmp_path):
 
 
 def test_resolving_known_backbones_loads_no_torch(tmp_path):
+    (tmp_path / "own.pth").write_bytes(b"there")
     code = (
         "import sys; from pathlib import Path; from workers.weights import reference\n"
+        f"reference('nano_vit', {str(tmp_path / 'own.pth')!r}, Path({str(tmp_path)!r}))\n"
         f"reference('vit_base_patch16_224', 'random', Path({str(tmp_path)!r}))\n"
         f"reference('nano_vit', None, Path({str(tmp_path)!r}))\n"
         "import workers.data.catalogue, workers.revision, workers.predictions\n"
@@ -82,8 +84,34 @@ def test_missing_weights_say_which_file_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(WeightsMissing, match=r"hf download timm/vit_base_patch16_224\S+ model.safetensors"):
         reference("vit_base_patch16_224", None, tmp_path)
-    with pytest.raises(WeightsMissing, match=r"nowhere.safetensors"):
-        reference("nano_vit", str(tmp_path / "nowhere.safetensors"), tmp_path)
+    for name in ("nowhere.safetensors", "nowhere.npz", "nowhere.pth"):
+        with pytest.raises(
+            WeightsMissing, match=rf"are not there \(looked for \S+/{name}\); expected a file that ends"
+        ):
+            reference("nano_vit", str(tmp_path / name), tmp_path)
+    (tmp_path / "weights.ckpt").write_bytes(b"there")
+    with pytest.raises(WeightsMissing, match=r"no format that is read here.*\.safetensors, \.npz, \.pth"):
+        reference("nano_vit", str(tmp_path / "weights.ckpt"), tmp_path)
+
+
+def test_a_backbone_of_the_articles_that_is_not_to_be_had_is_refused_by_name(tmp_path):
+    with pytest.raises(UnknownBackbone, match="AS-MLP is not in timm"):
+        facts("as_mlp_base", tmp_path)
+
+
+def test_the_original_and_the_augreg_release_are_told_apart_by_the_tag(tmp_path):
+    assert facts("vit_base_patch16_224.mae", tmp_path).mean == (0.485, 0.456, 0.406)
+    assert facts("vit_base_patch16_224.orig_in21k", tmp_path).mean == (0.5, 0.5, 0.5)
+    with pytest.raises(UnknownBackbone, match=r"augreg_in21k.*orig_in21k"):
+        facts("vit_base_patch16_224_in21k", tmp_path)
+
+
+def test_a_file_is_found_by_its_content(tmp_path):
+    for name, content in (("a.npz", b"a"), ("b.pth", b"b"), ("c.txt", b"c")):
+        (tmp_path / name).write_bytes(content)
+    wanted = hash_of(tmp_path / "b.pth", tmp_path)
+    assert find_by_hash(wanted, tmp_path, tmp_path) == tmp_path / "b.pth"
+    assert find_by_hash(hash_of(tmp_path / "c.txt", tmp_path), tmp_path, tmp_path) is None
 
 
 def test_raw_pixels_need_no_weights(tmp_path):

@@ -94,7 +94,5 @@ def test_lora_and_pyra_on_twelve_blocks_make_the_groups_of_the_release(lr_factor
     adaptation = prepare_stack([LoRA(rank=2), pyra], model, TinyData())
     moving = {name: model.get_parameter(name) for name in (*adaptation.trainable, "head.weight", "head.bias")}
     optimizer = make_optimizer(Recipe(weight_decay=1e-4), moving, adaptation.lr_factor, frozenset())
-    found = {
-        (group["lr_factor"], group["weight_decay"] > 0): len(group["params"]) for group in optimizer.param_groups
-    }
+    found = {(group["lr_factor"], group["weight_decay"] > 0): len(group["params"]) for group in optimizer.param_groups}
     assert found == expected

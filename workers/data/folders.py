@@ -1,12 +1,14 @@
-"""Data sets on disk in the field's VTAB layout: four list files beside a folder of images. Free of torch and numpy.
+"""Data sets on disk: list files beside a folder of images. Free of torch and numpy.
 
-Lines are `relative/path label`, as NOAH's `get_vtab1k.py` writes them.
+Lines are `relative/path label`, as NOAH's `get_vtab1k.py` writes them. The lists are named as in VTAB-1k, or plainly
+where the splits have other sizes (FGVC); the splits keep their names in jobs and in the content's hash either way.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from workers.errors import DataMissing, DataUnreadable
@@ -14,6 +16,9 @@ from workers.files import RememberedHashes, sha256_of
 
 SPLITS = ("train800", "val200", "train800val200", "test")
 DATA_VARIABLE = "SWEEPBOARD_DATA"
+VTAB_LISTS = {split: f"{split}.txt" for split in SPLITS}
+PLAIN_LISTS = {"train800": "train.txt", "val200": "val.txt", "train800val200": "trainval.txt", "test": "test.txt"}
+"""Split -> its list file. `trainval.txt` may be left out: it is train.txt followed by val.txt."""
 
 Listed = tuple[tuple[str, int], ...]
 """(path relative to the folder, label) per image, in the order of the list file."""
@@ -34,21 +39,38 @@ def folders(root: Path | None) -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in root.glob("*/test.txt")))
 
 
+def lists_of(folder: Path) -> Mapping[str, str]:
+    """Split -> list file of this folder: plain names where it has a train.txt and no train800.txt, else VTAB's."""
+    try:
+        has_vtab_list = (folder / VTAB_LISTS["train800"]).exists()
+        return VTAB_LISTS if has_vtab_list or not (folder / PLAIN_LISTS["train800"]).exists() else PLAIN_LISTS
+    except PermissionError:  # reading a list says so
+        return VTAB_LISTS
+
+
 def read_list(folder: Path, split: str) -> Listed:
     """The images of one split. Raises DataMissing when the list is not there, DataUnreadable when a line is not one."""
-    path = folder / f"{split}.txt"
+    lists = lists_of(folder)
+    path = folder / lists[split]
+    if lists is PLAIN_LISTS and split == "train800val200" and not path.exists():
+        return read_list(folder, "train800") + read_list(folder, "val200")
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
+        layout = "VTAB layout" if lists is VTAB_LISTS else "layout"
         raise DataMissing(
-            f"list {split}.txt of data set {folder.name!r} is missing: looked in {folder}. Expected the VTAB layout "
-            f"({', '.join(f'{name}.txt' for name in SPLITS)} and the images they list); set {DATA_VARIABLE} to the "
+            f"list {path.name} of data set {folder.name!r} is missing: looked in {folder}. Expected the {layout} "
+            f"({', '.join(lists.values())} and the images they list); set {DATA_VARIABLE} to the "
             "folder that holds the data sets"
         ) from None
+    except UnicodeDecodeError as error:
+        raise DataUnreadable(f"{path} is not UTF-8 text ({error.reason}); write the list again") from None
+    except OSError as error:
+        raise DataUnreadable(f"{path} cannot be read ({error.strerror}); correct the path or its rights") from None
     found = []
     for number, line in enumerate(lines, start=1):
         relative, _, label = line.strip().rpartition(" ")
-        if not relative or not label.isdigit():
+        if not relative or not label.isdecimal():
             raise DataUnreadable(f"{path}, line {number}: {line!r} is not 'relative/path label'; write the list again")
         found.append((relative, int(label)))
     if not found:
@@ -82,4 +104,8 @@ def _hash_of(folder: Path, relative: str, split: str, remembered: RememberedHash
         raise DataMissing(
             f"image {relative!r}, listed in {split}.txt of data set {folder.name!r}, is not in {folder}; copy the "
             "images again or take the line out of the list"
+        ) from None
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise DataUnreadable(
+            f"image {folder / relative} cannot be read ({error.strerror}); correct the list, or the rights"
         ) from None

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from workers.data.cache import EntryName
 from workers.data.catalogue import EMBEDDED_SUITE
+from workers.data.decoding import as_rgb, opened
 from workers.data.folders import content_hash, read_list
-from workers.errors import DataChanged, DataMissing, DataUnreadable, Unsupported
+from workers.errors import DataChanged, Unsupported
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -38,16 +39,9 @@ class FolderSource:
 
     def images(self) -> Iterator[npt.NDArray[np.uint8]]:
         for relative, _ in self._listed:
-            path = self._folder / relative
-            try:
-                with Image.open(path) as image:
-                    yield resized(image, self._name)
-            except FileNotFoundError:
-                raise DataMissing(f"image {path} is listed in {self._name.split}.txt and is not there") from None
-            except (UnidentifiedImageError, OSError, SyntaxError) as damage:
-                if isinstance(damage, OSError) and damage.errno is not None:
-                    raise  # the disk's fault, not the image's
-                raise DataUnreadable(f"image {path} cannot be decoded ({damage}); copy it again") from None
+            with opened(self._folder / relative) as image:
+                pixels = resized(image, self._name)
+            yield pixels
 
 
 class EmbeddedSource:
@@ -81,4 +75,4 @@ def resized(image: Image.Image, name: EntryName) -> npt.NDArray[np.uint8]:
             f"interpolation {name.interpolation!r} is not known; expected one of {', '.join(_RESAMPLING)}: correct the "
             "backbone's entry"
         )
-    return np.asarray(image.convert("RGB").resize((name.size, name.size), _RESAMPLING[name.interpolation]))
+    return np.asarray(as_rgb(image).resize((name.size, name.size), _RESAMPLING[name.interpolation]))

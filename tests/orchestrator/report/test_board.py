@@ -173,6 +173,19 @@ def test_all_backbones_share_one_table(toy):
     assert section.notes == ()
 
 
+def test_a_row_on_forced_mean_and_std_says_so(toy):
+    forced = BackboneRef("nano_vit", "a" * 64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), forced=True)
+    (alone,) = board_of([toy.Run(backbone=forced)]).sections
+    assert [row.backbone.label for row in alone.rows] == ["nano_vit (mean/std forced)"]
+    (beside,) = board_of([toy.Run(), toy.Run(backbone=forced)]).sections
+    assert [row.backbone.label for row in beside.rows] == [
+        "nano_vit (mean [0, 0, 0], std [1, 1, 1], mean/std forced)",
+        "nano_vit (mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5])",
+    ]
+    told = "nano_vit is fed with mean [0, 0, 0], std [1, 1, 1], forced by the spec: not what the checkpoint was trained"
+    assert [note.startswith(told) for note in (*alone.notes, *beside.notes)] == [True, False, True]
+
+
 def test_one_backbone_name_with_two_weights_is_two_rows_and_a_note(toy):
     runs = [
         toy.Run(dataset="toy/digits", backbone=BackboneRef("nano_vit", "a" * 64)),
@@ -233,3 +246,11 @@ def test_without_costs_nothing_of_the_machine_is_left(toy):
 def test_no_jobs_make_an_empty_board():
     board = leaderboard([], {})
     assert (board.sections, board.done, board.expected) == ((), 0, 0)
+
+
+def test_a_board_of_a_part_of_a_suite_says_so(toy):
+    part = [run for run in toy.row(toy.Run(), (90.0, 80.0, 70.0)) if run.dataset != "toy/count"]
+    (section,) = board_of(part, toy.places).sections
+    assert section.notes == ("2 of the 3 tasks of toy are shown: averages are of these alone.",)
+    (section,) = board_of(toy.row(toy.Run(), (90.0, 80.0, 70.0)), toy.places).sections
+    assert section.notes == ()

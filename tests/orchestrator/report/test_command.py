@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.commands import leaderboard
 from orchestrator.errors import UsageError
+from workers.data.catalogue import expand
 
 
 def main(words):
@@ -133,3 +134,27 @@ def test_the_command_loads_no_heavy_package():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_benchmark_has_both_averages_with_or_without_its_images(toy, filled_home, monkeypatch, capsys):
+    """19 tasks with the top-1 of their group: the mean of tasks weighs groups by size, the mean of groups does not."""
+    monkeypatch.delenv("SWEEPBOARD_DATA", raising=False)
+    of_group = {"natural": 80.0, "specialized": 70.0, "structured": 30.0}
+    runs = [
+        run_of(toy, dataset=dataset, data_hash=f"{number:064x}", top1_pct=top1_pct)
+        for group, top1_pct in of_group.items()
+        for number, dataset in enumerate(expand(f"@vtab1k/{group}"))
+    ]
+    home = filled_home(runs)
+    words = ["leaderboard", "--suite", "vtab1k", "--home", str(home), "--no-costs", "--format"]
+    assert main([*words, "json"]) == 0
+    (section,) = json.loads(capsys.readouterr().out)["sections"]
+    (row,) = section["rows"]
+    assert section["groups"] == list(of_group)
+    assert row["mean_of_tasks"] == pytest.approx((7 * 80 + 4 * 70 + 8 * 30) / 19)
+    assert row["mean_of_groups"] == pytest.approx(60.0)
+    assert section["notes"] == []
+    assert main([*words, "md"]) == 0
+    board = capsys.readouterr().out
+    assert [name for name in ("mean of 19 tasks", "mean of 3 groups", "56.84", "60.00") if name not in board] == []
+    assert board.index("cifar100") < board.index("patch_camelyon") < board.index("smallnorb_ele")

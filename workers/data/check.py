@@ -1,0 +1,87 @@
+"""The doctor of data: can numbers on this data set be trusted? Pure of orchestration; findings, not prints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from storage.records import canonical_json
+from storage.records.whole import write_whole
+from workers.data.catalogue import EMBEDDED_SUITE, data_hash, dataset_folder, described
+from workers.data.check_copies import Splits, check_copies
+from workers.data.check_findings import Finding, Level
+from workers.data.check_images import check_images, look_at
+from workers.data.check_lists import check_lists
+from workers.data.folders import SPLITS, read_list
+from workers.errors import WorkerError
+from workers.files import RememberedHashes
+
+_REVISION = 1
+"""Part of what a remembered report is named by: raised when a check is added or a threshold moves."""
+
+Told = Callable[[int, int], None]
+"""Told (images done, images in all) while files are decoded."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """All findings on one data set; `data_hash` is "" where the content cannot be named."""
+
+    name: str
+    data_hash: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_trusted(self) -> bool:
+        return all(finding.level != Level.PROBLEM for finding in self.findings)
+
+
+def check_dataset(name: str, root: Path | None, cache: Path, told: Told) -> DataReport:
+    """Everything that can be said of one data set; a report on the same content is remembered in `cache`.
+
+    Raises UnknownDataset and DataMissing where there is no folder to look at.
+    """
+    if name.startswith(f"{EMBEDDED_SUITE}/"):
+        return DataReport(name, data_hash(name), (Finding(Level.OK, "drawn by formula: there are no files"),))
+    folder = dataset_folder(name, root)
+    known = described(name, root)
+    classes = None if known is None else known.classes
+    lists = check_lists(folder, classes)
+    try:
+        content = data_hash(name, root, cache)
+    except WorkerError as error:
+        told_already = any(finding.level == Level.PROBLEM for finding in lists)
+        return DataReport(name, "", lists if told_already else (*lists, Finding(Level.PROBLEM, str(error))))
+    place = _place(cache, folder, content)
+    files = _remembered(place)
+    if files is None:
+        files = _check_files(folder, cache, told)
+        write_whole(place, json.dumps([asdict(finding) for finding in files]))
+    return DataReport(name, content, (*lists, *files))
+
+
+def _check_files(folder: Path, cache: Path, told: Told) -> tuple[Finding, ...]:
+    listed = {split: list(dict.fromkeys(relative for relative, _ in read_list(folder, split))) for split in SPLITS}
+    every = list(dict.fromkeys(relative for split in SPLITS for relative in listed[split]))
+    facts, damaged = look_at(folder, every, told)
+    readable = {one.relative for one in facts}
+    hashes = RememberedHashes(cache, str(folder.resolve()))
+    content = {relative: hashes.of(folder / relative) for relative in readable}
+    whole = {split: [relative for relative in names if relative in readable] for split, names in listed.items()}
+    return (*check_images(facts, damaged), *check_copies(Splits(folder, whole, content)))
+
+
+def _place(cache: Path, folder: Path, content: str) -> Path:
+    named = canonical_json({"revision": _REVISION, "content": content, "folder": str(folder.resolve())})
+    return cache / "checks" / f"{hashlib.sha256(named.encode()).hexdigest()[:24]}.json"
+
+
+def _remembered(place: Path) -> tuple[Finding, ...] | None:
+    """Findings of an earlier look; None where there was none, or its file is damaged (then it is looked at again)."""
+    try:
+        return tuple(Finding(**{**record, "level": Level(record["level"])}) for record in json.loads(place.read_text()))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
