@@ -25,8 +25,8 @@ def backbones():
 
 
 def features(backbone, images):
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        return torch.cat([backbone(part).float() for part in normalised(images, NANO).split(250)])
+    with torch.no_grad():
+        return torch.cat([backbone(part) for part in normalised(images, NANO).split(250)])
 
 
 def probe_accuracy(backbone, train, test):
