@@ -26,7 +26,7 @@ import numpy.typing as npt
 from storage.records import canonical_json
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1
+_FORMAT = 2  # 2: 16-bit greyscale is scaled, not clipped
 _POLL_S = 0.05
 _CHECK_BYTES = 1 << 24
 
