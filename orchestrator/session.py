@@ -15,7 +15,7 @@ from methods.params import did_you_mean
 from orchestrator.errors import UsageError
 from storage.home import cache_dir, find_home, store_url
 from storage.open import open_store
-from storage.store import Store, UnknownSweep
+from storage.store import JobState, Store, UnknownJob, UnknownSweep
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,14 @@ def pick_sweep(session: Session, name: str | None) -> str:
         hint = did_you_mean(name, known) or f" Known: {', '.join(known[-5:])}."
         raise UsageError(f"no sweep {name!r} in this store.{hint}") from UnknownSweep(name)
     return name
+
+
+def pick_job(session: Session, job_id: str) -> JobState:
+    """The job of that id, or the only one whose id begins so. Raises UsageError."""
+    try:
+        return session.store.job(job_id)
+    except UnknownJob as error:
+        raise UsageError(str(error)) from error
 
 
 def out(text: str = "") -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 from methods.api import MethodError
 from orchestrator.errors import EXIT_OK, EXIT_USAGE, UsageError
-from orchestrator.session import Session, add_command, add_home_argument, note, open_session, out
+from orchestrator.session import Session, add_command, add_home_argument, note, open_session, out, pick_job
 from storage.records import Job, Phase, Result, Status
-from storage.store import JobState, UnknownJob
+from storage.store import JobState
 from workers.errors import WorkerError
 
 FORMATS = ("safetensors", "torch_export", "onnx")
@@ -42,10 +42,7 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with open_session(args) as session:
-        try:
-            state = session.store.job(args.job)
-        except UnknownJob as error:
-            raise UsageError(str(error)) from error
+        state = pick_job(session, args.job)
         result = _checked(state)
         try:
             return _export(session, (state.job, result), args)

@@ -6,10 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from orchestrator.errors import UsageError
-from orchestrator.session import add_command, add_home_argument, open_session, out
+from orchestrator.session import add_command, add_home_argument, open_session, out, pick_job
 from storage.records import BackboneRef
-from storage.store import JobState, UnknownJob
+from storage.store import JobState
 
 
 def register(commands: argparse._SubParsersAction[Any]) -> None:
@@ -21,10 +20,7 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with open_session(args) as session:
-        try:
-            state = session.store.job(args.job)
-        except UnknownJob as error:
-            raise UsageError(str(error)) from error
+        state = pick_job(session, args.job)
         out(json.dumps(_record(state), sort_keys=True, indent=1) if args.json else _text(state))
     return 0
 
