@@ -137,6 +137,9 @@ class Method(Protocol):
     hyper-parameters by name and the BackboneFacts at the image size of the job, and returns all of them; it loads
     no torch, is pure, changes nothing when applied to its own result, and raises MethodError with the reason where
     it must refuse. The plan applies it, so that `prepare` sees settled values only.
+
+    Optional: `keeps_features: ClassVar[bool] = True` for a method that neither trains nor changes more than the head:
+    the plan then has the features of each split computed once, for all seeds and training values.
     """
 
     name: ClassVar[str]

@@ -68,6 +68,7 @@ class MethodFacts:
     """A method without its code. `name` is the name under which the registry finds it.
 
     `settled_by` names the function that fits hyper-parameters to a backbone, if any ("package.module:function").
+    `keeps_features`: what reaches the head stays what the plain backbone makes.
     `passport` is None for methods from outside, which nobody has measured here.
     """
 
@@ -82,6 +83,7 @@ class MethodFacts:
     recipe: Mapping[str, Scalar] = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
     settled_by: str | None = None
+    keeps_features: bool = False
     passport: Passport | None = None
 
     def needs_for(self, params: Params) -> tuple[tuple[str, Params], ...]:
@@ -148,6 +150,7 @@ def facts_of(method: type, name: str | None = None) -> MethodFacts:
         recipe=dict(given.recipe),
         needs=tuple(given.needs),
         settled_by=getattr(given, "settled_by", None),
+        keeps_features=getattr(given, "keeps_features", False),
     )
 
 

@@ -32,6 +32,7 @@ class Linear:
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     needs: ClassVar[tuple[Need, ...]] = ()
+    keeps_features: ClassVar[bool] = True
 
     def refuses(self, facts: BackboneFacts) -> str | None:
         return None

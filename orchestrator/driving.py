@@ -93,6 +93,16 @@ def is_finished(store: Store, entries: Sequence[Entry]) -> bool:
     return len(known) == len(entries) and all(status.is_finished for status in known.values())
 
 
+def without_users(store: Store, entries: Sequence[Entry]) -> frozenset[str]:
+    """Unfinished prepare jobs whose artifact no unfinished job reads: their results came from elsewhere."""
+    known = store.known(entry.job.job_id for entry in entries)
+    unfinished = [
+        entry.job for entry in entries if not ((status := known.get(entry.job.job_id)) and status.is_finished)
+    ]
+    read = {key.key_id for job in unfinished for key in job.needs}
+    return frozenset(job.job_id for job in unfinished if job.makes is not None and job.makes.key_id not in read)
+
+
 def _pool(session: Session, made: Plan, places: Places) -> tuple[Pool, int]:
     """The pool and how many jobs it runs at once. Raises UsageError naming what it lacks."""
     if places.address is None and _lacks_a_gpu(places.device):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from methods.token_schedule import Shape, mac_ratio
 from orchestrator.catalogue import Catalogue
-from storage.records import Job, Phase
+from storage.records import FEATURES, Job, Phase
 from storage.store import Entry, JobState
 from workers.backbone_facts import facts_at
 from workers.errors import WorkerError
@@ -87,7 +87,9 @@ def _schedules(job: Job) -> list[tuple[int, ...]]:
 
 def _macs(job: Job, catalogue: Catalogue) -> float | None:
     """Multiply-accumulates of the job: training and evaluation passes of the backbone at its input size, without what
-    adapts it but with the tokens that are removed."""
+    adapts it but with the tokens that are removed. None where they do not tell its time: on frozen features."""
+    if any(key.kind == FEATURES for key in job.needs):
+        return None
     try:
         facts = catalogue.backbone_facts(job.backbone.name)
         train, test = catalogue.images(job.dataset.name)
@@ -98,5 +100,7 @@ def _macs(job: Job, catalogue: Catalogue) -> float | None:
     scale = ((job.recipe.image_size or facts.image_size) / facts.image_size) ** 2
     for schedule in _schedules(job):
         scale *= mac_ratio(Shape.of(facts_at(facts, job.recipe.image_size)), schedule)
+    if job.makes is not None and job.makes.kind == FEATURES:
+        return facts.macs * scale * (test if job.train_split == "test" else train)
     evaluated = test if job.phase is Phase.FINAL else 0
     return facts.macs * scale * (_TRAINING_MACS * train * job.recipe.epochs + evaluated)

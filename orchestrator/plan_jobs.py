@@ -12,24 +12,30 @@ from methods.params import resolve_params
 from orchestrator.plan_variants import Variant
 from orchestrator.recipes import resolved_recipe
 from orchestrator.resolve import Backbone, Lookup
-from storage.records import ArtifactKey, DatasetRef, Job, MethodCall, Phase, Recipe, frozen
+from storage.records import FEATURES, ArtifactKey, DatasetRef, Job, MethodCall, Phase, Recipe, frozen
 from workers.backbone_facts import facts_at
 from workers.errors import Unsupported
+from workers.weights import RANDOM_WEIGHTS
 
 Change = tuple[str, str, Value]
 """(method name, "train" or "resources"; field; value): one assignment of an override."""
+
+_Read = tuple["Resolved", Backbone, DatasetRef, str]
+"""What an artifact is made from: the pixels that a recipe reads, the backbone, the data set and its split."""
 
 _SPLITS = {Phase.FINAL: ("train800val200", "test"), Phase.SEARCH: ("train800", "val200")}
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """All of a job but its data set and seed. `needs`: (kind, position of the method, what decides the artifact)."""
+    """All of a job but its data set and seed. `needs`: (kind, position of the method, what decides the artifact);
+    `shares_features`: the job reads frozen features of both its splits."""
 
     calls: tuple[MethodCall, ...]
     recipe: Recipe
     resources: Mapping[str, float]
     needs: tuple[tuple[str, int, Params], ...]
+    shares_features: bool
     refusal: str | None
 
 
@@ -63,13 +69,20 @@ class JobMaker:
         calls = tuple(
             MethodCall(facts.name, facts.revision, own) for facts, own in zip(variant.methods, params, strict=True)
         )
-        return Resolved(calls, recipe, resources, needs, refusal)
+        # Raw pixels cost nothing to make, and their features are larger than the images.
+        is_plain = recipe.sees_images_as_they_are and (backbone.facts is None or backbone.facts.macs > 0)
+        shares = is_plain and all(facts.keeps_features for facts in variant.methods)
+        return Resolved(calls, recipe, resources, needs, shares, refusal)
 
     def job(self, resolved: Resolved, backbone: Backbone, dataset: DatasetRef, seed: int) -> Job:
         """The job at that point."""
         spec = self.lookup.spec
         phase = Phase(spec.phase)
         train_split, score_split = _SPLITS[phase]
+        read = (resolved, backbone, dataset)
+        needs = [self._of_method(need, (*read, train_split), seed) for need in resolved.needs]
+        if resolved.shares_features:
+            needs += [self._features((*read, split), seed) for split in (train_split, score_split)]
         return Job(
             phase=phase,
             methods=resolved.calls,
@@ -81,21 +94,27 @@ class JobMaker:
             seed=seed,
             trainer_revision=self.lookup.catalogue.trainer_revision,
             protocol=spec.protocol,
-            needs=tuple(self._key(need, (resolved, backbone, dataset, train_split, seed)) for need in resolved.needs),
+            needs=tuple(needs),
         )
 
-    def _key(
-        self, need: tuple[str, int, Params], point: tuple[Resolved, Backbone, DatasetRef, str, int]
-    ) -> ArtifactKey:
+    def _of_method(self, need: tuple[str, int, Params], read: _Read, seed: int) -> ArtifactKey:
         kind, position, params = need
-        resolved, backbone, dataset, split, seed = point
-        call, recipe, ref = resolved.calls[position], resolved.recipe, backbone.ref
-        read = (recipe.image_size, recipe.resize, recipe.precision)
-        short = (kind, call.name, params, ref, read, dataset.name, seed)
+        call = read[0].calls[position]
+        own = {f"{call.name}.{name}": value for name, value in params}
+        return self._key(kind, read, {"method": call.name, "revision": call.revision, "seed": seed, **own})
+
+    def _features(self, read: _Read, seed: int) -> ArtifactKey:
+        """Weights drawn from the seed give every seed its own features."""
+        is_drawn = read[1].ref.weights_hash == RANDOM_WEIGHTS
+        return self._key(FEATURES, read, {"seed": seed} if is_drawn else {})
+
+    def _key(self, kind: str, read: _Read, own: Mapping[str, Value]) -> ArtifactKey:
+        resolved, backbone, dataset, split = read
+        recipe, ref = resolved.recipe, backbone.ref
+        pixels = (recipe.image_size, recipe.resize, recipe.precision)
+        short = (kind, tuple(own.items()), ref, pixels, dataset.name, split)
         if short not in self._keys:
             inputs: dict[str, object] = {
-                "method": call.name,
-                "revision": call.revision,
                 "trainer_revision": self.lookup.catalogue.trainer_revision,
                 "backbone": ref.name,
                 "weights": ref.weights_hash,
@@ -109,22 +128,20 @@ class JobMaker:
                 "image_size": recipe.image_size,
                 "resize": recipe.resize,
                 "precision": recipe.precision,
-                "seed": seed,
             }
-            inputs |= {f"{call.name}.{name}": value for name, value in params}
-            self._keys[short] = ArtifactKey(kind, frozen(inputs))
+            self._keys[short] = ArtifactKey(kind, frozen({**inputs, **own}))
         return self._keys[short]
 
     def prepare_job(self, job: Job, key: ArtifactKey) -> Job:
         """The job that makes an artifact; equal for all jobs that need that key, whatever else they do."""
         inputs = dict(key.inputs)
-        name = inputs["method"]
-        params = {field.partition(".")[2]: value for field, value in key.inputs if field.startswith(f"{name}.")}
         return replace(
             job,
             phase=Phase.PREPARE,
-            methods=(MethodCall(str(name), int(str(inputs["revision"])), frozen(params)),),
+            methods=_makers(key),
+            train_split=str(inputs["split"]),
             score_split="",
+            seed=int(str(inputs.get("seed", 0))),
             recipe=Recipe(
                 epochs=1,
                 warmup_epochs=0.0,
@@ -136,6 +153,16 @@ class JobMaker:
             makes=key,
             needs=(),
         )
+
+
+def _makers(key: ArtifactKey) -> tuple[MethodCall, ...]:
+    """The method that makes an artifact; none for what the plain backbone makes."""
+    inputs = dict(key.inputs)
+    if "method" not in inputs:
+        return ()
+    name = str(inputs["method"])
+    params = {field.partition(".")[2]: value for field, value in key.inputs if field.startswith(f"{name}.")}
+    return (MethodCall(name, int(str(inputs["revision"])), frozen(params)),)
 
 
 def _settled(

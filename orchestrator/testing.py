@@ -12,6 +12,7 @@ from storage.records import BackboneRef, digest
 from workers.backbone_facts import table
 from workers.data import catalogue as data
 from workers.errors import UnknownBackbone, WeightsMissing
+from workers.weights import RANDOM_WEIGHTS
 
 
 def shipped_catalogue(missing_weights: Iterable[str] = ()) -> Catalogue:
@@ -28,9 +29,8 @@ def shipped_catalogue(missing_weights: Iterable[str] = ()) -> Catalogue:
         known = backbone(name)
         if name in absent:
             raise WeightsMissing(f"weights of {name} are missing; write weights: path/to/file.safetensors")
-        return BackboneRef(
-            name, digest([name, weights]) * 4, known.mean, known.std, known.interpolation, known.crop_pct
-        )
+        content = RANDOM_WEIGHTS if weights == RANDOM_WEIGHTS else digest([name, weights]) * 4
+        return BackboneRef(name, content, known.mean, known.std, known.interpolation, known.crop_pct)
 
     return Catalogue(
         method_names=known_names(),

@@ -10,15 +10,15 @@ from pathlib import Path
 from torch import Tensor
 
 from methods.api import MakesArtifacts
-from storage.records import Job, Phase
+from storage.records import FEATURES, ArtifactKey, Job, Phase
 from workers.adapted import AdaptedModel, adapt, job_methods
 from workers.backbones import build_model
 from workers.checkpoint import load_tensors, save_delta, save_tensors
-from workers.data.batches import Batches
 from workers.data.training import JobTrainingData
 from workers.errors import ArtifactMissing, Diverged, Unsupported
 from workers.evaluate import Evaluation, evaluate
-from workers.feeds import FeatureFeed, Feed, Subject, subject_of, subject_on_images
+from workers.features import FeatureFeed, computed
+from workers.feeds import Feed, Subject, subject_of
 from workers.macs import macs_of
 from workers.measure_apart import measure_apart
 from workers.precision import check_precision
@@ -37,17 +37,24 @@ def prepare(running: Running) -> Outcome:
     job = running.job
     if job.makes is None:
         raise Unsupported("a prepare job must say which artifact it makes; plan it again")
-    kind = job.makes.kind
+    kind, batches = job.makes.kind, running.batches(job.train_split)
+    model = build_model(job, running.site)
+    if kind == FEATURES:
+        tensors: Mapping[str, Tensor] = {FEATURES: computed(model, batches, job, running.reporter)}
+    else:
+        tensors = _maker(job, kind).make_artifact(kind, model, JobTrainingData(job, batches, {}, running.told))
+    path = running.site.artifact_path(job.makes.key_id)
+    save_tensors(path, tensors, {"key": job.makes.key_id, "kind": kind, "made_by": job.job_id})
+    return Outcome(files={"artifact": path})
+
+
+def _maker(job: Job, kind: str) -> MakesArtifacts:
     makers = [method for method in job_methods(job) if any(need.kind == kind for need in method.needs)]
     if len(makers) != 1 or not isinstance(makers[0], MakesArtifacts):
         raise Unsupported(
             f"none of {job.stack} makes artifacts of kind {kind!r}; expected one method with make_artifact"
         )
-    data = JobTrainingData(job, running.batches(job.train_split), {}, running.told)
-    tensors = makers[0].make_artifact(kind, build_model(job, running.site), data)
-    path = running.site.artifact_path(job.makes.key_id)
-    save_tensors(path, tensors, {"key": job.makes.key_id, "kind": kind, "made_by": job.job_id})
-    return Outcome(files={"artifact": path})
+    return makers[0]
 
 
 def train_and_score(running: Running) -> Outcome:
@@ -55,16 +62,18 @@ def train_and_score(running: Running) -> Outcome:
     opened after the last epoch, or under protocol `paper` read after every epoch."""
     job = running.job
     check_precision(job.recipe.precision, running.device)
-    train_batches = running.batches(job.train_split)
-    data = JobTrainingData(job, train_batches, _needed(job, running.site), running.told)
+    data = JobTrainingData(job, running.batches(job.train_split), _of_methods(job, running.site), running.told)
     adapted = adapt(build_model(job, running.site), job, data)
     subject = subject_of(adapted, job)
-    feed = _feed(running, adapted, subject, train_batches)
+    with running.clock.timed("train"):
+        feed = _feed(running, adapted, subject, job.train_split)
     scored: list[Evaluation] = []
     after_epoch = _epoch_scoring(running, adapted, subject, scored)
     training = Trainer(adapted, subject, job, running.device).run(feed, running.reporter, running.clock, after_epoch)
     if not scored:
-        scored.append(_scored(running, subject_on_images(adapted), running.batches(job.score_split)))
+        with running.clock.timed("evaluate"):
+            unseen = _feed(running, adapted, subject, job.score_split)
+        scored.append(_scored(running, subject, unseen))
     metrics = {
         **_final_metrics(job, scored),
         **_sizes(adapted, job),
@@ -89,24 +98,30 @@ PHASES: Mapping[Phase, Callable[[Running], Outcome]] = {
 }
 
 
-def _needed(job: Job, site: Site) -> dict[str, Mapping[str, Tensor]]:
-    found: dict[str, Mapping[str, Tensor]] = {}
-    for key in job.needs:
-        path = site.artifact_path(key.key_id)
-        if not path.exists():
-            raise ArtifactMissing(
-                f"artifact {key.key_id}, which job {job.job_id} needs, is not at {path}; SWEEPBOARD_HOME must be one "
-                "folder that all nodes share; if the file was deleted, retry the prepare job that makes it"
-            )
-        found[key.kind] = load_tensors(path)
-    return found
+def _of_methods(job: Job, site: Site) -> dict[str, Mapping[str, Tensor]]:
+    """The shared artifacts that the stack's methods read, by kind."""
+    return {key.kind: _artifact(job, key, site) for key in job.needs if key.kind != FEATURES}
 
 
-def _feed(running: Running, adapted: AdaptedModel, subject: Subject, batches: Batches) -> Feed:
+def _artifact(job: Job, key: ArtifactKey, site: Site) -> Mapping[str, Tensor]:
+    path = site.artifact_path(key.key_id)
+    if not path.exists():
+        raise ArtifactMissing(
+            f"artifact {key.key_id}, which job {job.job_id} needs, is not at {path}; SWEEPBOARD_HOME must be one "
+            "folder that all nodes share; if the file was deleted, retry the prepare job that makes it"
+        )
+    return load_tensors(path)
+
+
+def _feed(running: Running, adapted: AdaptedModel, subject: Subject, split: str) -> Feed:
+    """A split as the subject reads it; features come from the artifact of that split, if the plan shares one."""
+    job, batches = running.job, running.batches(split)
     if not subject.is_head_only:
         return batches
-    with running.clock.timed("train"):
-        return FeatureFeed(adapted.model, batches, running.job, running.reporter)
+    for key in job.needs:
+        if key.kind == FEATURES and dict(key.inputs)["split"] == split:
+            return FeatureFeed(_artifact(job, key, running.site)[FEATURES], batches, job)
+    return FeatureFeed(computed(adapted.model, batches, job, running.reporter), batches, job)
 
 
 def _epoch_scoring(
@@ -116,11 +131,8 @@ def _epoch_scoring(
     job = running.job
     if job.phase == Phase.FINAL and job.protocol != "paper":
         return dict
-    batches = running.batches(job.score_split)
-    feed: Feed = batches
-    if subject.is_head_only:
-        with running.clock.timed("evaluate"):
-            feed = FeatureFeed(adapted.model, batches, job, running.reporter)
+    with running.clock.timed("evaluate"):
+        feed = _feed(running, adapted, subject, job.score_split)
     kind = _kind(job)
 
     def score() -> dict[str, float]:

@@ -23,7 +23,8 @@ from workers.data.cache import ImageSet
 from workers.data.splits import open_few
 from workers.errors import DeltaMismatch, Diverged
 from workers.evaluate import evaluate
-from workers.feeds import FeatureFeed, Feed, subject_of, subject_on_images
+from workers.features import FeatureFeed, computed
+from workers.feeds import Feed, subject_of, subject_on_images
 from workers.few_images import adapted_on
 from workers.measure_memory import PeakMemory
 from workers.precision import autocast, check_precision
@@ -48,7 +49,9 @@ def preflight(running: Running) -> Outcome:
     adapted = adapted_on(Batches(few, job, device), job, site, running.told)
     steps = Batches(_repeated(few, _STEPS * job.recipe.batch_size), job, device)
     subject = subject_of(adapted, job)
-    feed: Feed = steps if not subject.is_head_only else FeatureFeed(adapted.model, steps, job, running.reporter)
+    feed: Feed = steps
+    if subject.is_head_only:
+        feed = FeatureFeed(computed(adapted.model, steps, job, running.reporter), steps, job)
     memory.reset()
     Trainer(adapted, subject, job, device).run(feed, running.reporter, running.clock, dict)
     train_mem_mib, train_footprint = memory.mib(), memory.footprint()

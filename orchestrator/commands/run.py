@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.catalogue import installed_catalogue
-from orchestrator.driving import Places, drive, is_finished
+from orchestrator.driving import Places, drive, is_finished, without_users
 from orchestrator.errors import EXIT_INTERRUPTED, EXIT_JOBS_FAILED, EXIT_NOTHING, EXIT_OK, UsageError
 from orchestrator.live import duration
 from orchestrator.loop import Outcome
@@ -51,14 +51,19 @@ def run(args: argparse.Namespace) -> int:
         device = kind(args.device)
         made = plan(spec, installed_catalogue(session.data_root, session.cache, device, session.weights_root))
         _check(made)
-        if not is_finished(session.store, made.entries):
-            _require_torch()
         only = _chosen(made.entries, args)
+        idle = without_users(session.store, made.entries)
+        if idle:
+            only = [one for one in only or [entry.job.job_id for entry in made.entries] if one not in idle]
+        if not is_finished(session.store, [entry for entry in made.entries if entry.job.job_id not in idle]):
+            _require_torch()
         change = session.store.save_sweep(spec.name, spec.text, made.entries)
         dropped = f", {len(change.dropped)} dropped from it" if change.dropped else ""
         note(f"{spec.name}: {len(change.new)} new jobs, {len(change.known)} known{dropped}")
         for refusal in made.refused:
             note(f"  left out: {refusal.row} on {refusal.backbone} ({refusal.jobs} jobs): {refusal.reason}")
+        if idle:
+            note(f"  left out: {len(idle)} prepare jobs; every job that would read what they make is finished")
         outcome = drive(session, made, only, Places.of(args))
     _tell(spec.name, outcome)
     return _exit_code(outcome)

@@ -14,6 +14,9 @@ from storage.records.recipe import Recipe
 SCHEMA = 1
 """Version of the record itself; raised when a field is added that changes what a job means."""
 
+FEATURES = "features"
+"""The kind of artifact that holds what a frozen backbone makes of one split (input `split`)."""
+
 
 class Phase(StrEnum):
     """What kind of work a job is (DESIGN, phases)."""

@@ -53,6 +53,16 @@ class Recipe:
     def canonical(self) -> str:
         return canonical_json(asdict(self))
 
+    @property
+    def mixes(self) -> bool:
+        """Whether it mixes images at all."""
+        return self.mixup_prob > 0 and (self.mixup_alpha > 0 or self.cutmix_alpha > 0)
+
+    @property
+    def sees_images_as_they_are(self) -> bool:
+        """Nothing random lies between an image and the head: what a frozen backbone makes of it is always the same."""
+        return self.augment == "none" and not self.mixes and self.drop_path == 0
+
     def of_cost(self, batch_size: int) -> Recipe:
         """What of the recipe decides speed and memory of a step, at that batch size; the rest is set to defaults."""
         return Recipe(

@@ -25,13 +25,57 @@ def jobs(made: Plan) -> list[Job]:
 
 
 def test_one_prepare_job_serves_every_job_that_needs_its_artifact() -> None:
-    made = planned(spec("[linear, {gps: {connections_per_neuron: [1, 3, 5]}}]", "seeds: 2\ntrain: {epochs: [5, 8]}"))
+    made = planned(spec("[bitfit, {gps: {connections_per_neuron: [1, 3, 5]}}]", "seeds: 2\ntrain: {epochs: [5, 8]}"))
     prepare = [entry.job for entry in made.entries if entry.job.makes]
     assert made.counts.prepare == len(prepare) == 2
     assert [job.seed for job in prepare] == [0, 1]
     made_keys = {job.makes for job in prepare}
     assert {key for job in jobs(made) for key in job.needs} == made_keys
     assert all((len(job.needs) == 1) == (job.stack == "gps") for job in jobs(made))
+
+
+def test_features_of_each_split_are_made_once_for_every_seed_and_training_value() -> None:
+    made = planned(spec("[linear, lora]", "seeds: 3\ntrain: {lr: [1e-3, 1e-2], weight_decay: [0, 1e-4]}"))
+    prepare = [entry.job for entry in made.entries if entry.job.makes]
+    assert [(job.train_split, job.score_split, job.methods, job.seed) for job in prepare] == [
+        ("train800val200", "", (), 0),
+        ("test", "", (), 0),
+    ]
+    probes = [job for job in jobs(made) if job.stack == "linear"]
+    assert len(probes) == 12
+    assert {job.needs for job in probes} == {tuple(job.makes for job in prepare)}
+    assert not any(job.needs for job in jobs(made) if job.stack == "lora")
+
+
+def test_features_differ_where_what_the_backbone_sees_differs() -> None:
+    base = spec("[linear]")
+    changed = [
+        spec("[linear]", "phase: search"),
+        spec("[linear]", "train: {precision: bf16}"),
+        spec("[linear]", "train: {image_size: 64}"),
+        spec("[linear]", datasets="[embedded/count]"),
+        spec("[linear]", backbones="[pico_vit]"),
+        spec("[linear]", backbones="[{name: nano_vit, std: [0.2, 0.2, 0.2]}]"),
+    ]
+    keys = [jobs(planned(text))[0].needs for text in (base, *changed)]
+    assert len(set(keys)) == len(keys)
+    assert [{dict(key.inputs)["split"] for key in needs} for needs in keys[:2]] == [
+        {"train800val200", "test"},
+        {"train800", "val200"},
+    ]
+
+
+def test_every_seed_has_its_own_features_where_weights_are_drawn() -> None:
+    made = planned(spec("[linear]", "seeds: 2", backbones="[{name: nano_vit, weights: random}]"))
+    assert made.counts.prepare == 4
+    assert [job.seed for job in (entry.job for entry in made.entries) if job.makes] == [0, 0, 1, 1]
+
+
+def test_no_features_are_planned_where_images_change_or_something_else_learns_or_pixels_are_the_features() -> None:
+    assert planned(spec("[{linear: {train: {augment: flip}}}]")).counts.prepare == 0
+    assert planned(spec("[{linear: {train: {mixup_alpha: 0.8}}}]")).counts.prepare == 0
+    assert planned(spec("[[linear, lora], [linear, tome]]")).counts.prepare == 0
+    assert planned(spec("[linear]", backbones="[raw_pixels]")).counts.prepare == 0
 
 
 def test_a_prepare_job_comes_before_the_jobs_that_need_it() -> None:
@@ -78,7 +122,7 @@ def test_a_method_that_cannot_adapt_a_backbone_is_refused_by_family() -> None:
 
 
 def test_a_plan_without_weights_or_data_still_counts_and_says_what_is_missing() -> None:
-    text = spec("[linear, gps]", "seeds: 2", datasets='["@embedded/*"]', backbones="[nano_vit, pico_vit]")
+    text = spec("[bitfit, gps]", "seeds: 2", datasets='["@embedded/*"]', backbones="[nano_vit, pico_vit]")
     made = planned(text, shipped_catalogue(missing_weights=["pico_vit"]))
     whole = planned(text)
     assert (made.counts.jobs, made.counts.prepare) == (whole.counts.jobs, whole.counts.prepare) == (24, 12)
@@ -95,7 +139,7 @@ def test_missing_data_are_listed_once_and_stop_nothing() -> None:
         raise DataMissing(f"data set {name!r} is missing")
 
     catalogue = replace(shipped_catalogue(), data_hash=absent)
-    made = planned(spec("[linear, full]", "seeds: 2"), catalogue)
+    made = planned(spec("[bitfit, full]", "seeds: 2"), catalogue)
     assert (made.entries, len(made.unresolved)) == ((), 4)
     assert made.missing == ("data set 'embedded/digits' is missing",)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from storage.records import Job
 from workers.data.augment import contrastive_view, flipped, random_resized_crop
 from workers.data.cache import ImageSet
-from workers.data.mixing import mixed, mixes
+from workers.data.mixing import mixed
 from workers.randomness import generator, numpy_generator
 
 _KEPT_ON_DEVICE_BYTES = 1 << 30
@@ -43,6 +43,11 @@ class Batches:
         """Number of images."""
         return len(self._labels)
 
+    @property
+    def labels(self) -> Tensor:
+        """int64 [n], in the order of the split, on the device."""
+        return self._labels.to(self._device)
+
     def steps(self, batch_size: int) -> int:
         """Full batches in one pass; one smaller batch when the split has fewer images than that."""
         return max(1, len(self) // batch_size)
@@ -58,7 +63,7 @@ class Batches:
             if recipe.augment in ("flip", "crop_flip"):
                 images = flipped(images, draws)
             images, targets = self._normalised(images), labels
-            if mixes(recipe):
+            if recipe.mixes:
                 images, targets = mixed(images, labels, self._job.dataset.classes, recipe, mixing)
             yield Batch(images, labels, targets)
 

@@ -14,11 +14,6 @@ from storage.records import Recipe
 _SWITCH_PROB = 0.5  # which of the two, where both are on (timm's default)
 
 
-def mixes(recipe: Recipe) -> bool:
-    """Whether the recipe mixes images at all."""
-    return recipe.mixup_prob > 0 and (recipe.mixup_alpha > 0 or recipe.cutmix_alpha > 0)
-
-
 def mixed(
     images: Tensor, labels: Tensor, classes: int, recipe: Recipe, draws: np.random.Generator
 ) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,8 @@
-"""Splits, opened by phase: a search job cannot read the test split, whatever its code does."""
+"""Splits, opened by phase: a search job cannot read the test split, whatever its code does.
+
+A prepare job reads training images; one that makes frozen features reads the split that its artifact is named by, which
+for a final job's is also the test split: it looks at images only, and a job that searches has no such artifact.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.records import Job, Phase
+from storage.records import FEATURES, Job, Phase
 from workers.data.cache import EntryName, ImageSet, ImageSource, Progressed, open_entry
 from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder
 from workers.errors import SplitForbidden, Unsupported
@@ -53,6 +57,8 @@ def open_few(job: Job, split: str, site: Site, count: int) -> ImageSet:
 def _entry_name(job: Job, split: str) -> EntryName:
     """What the split is called in the cache, if the job may read it. Raises SplitForbidden, Unsupported."""
     allowed = READABLE.get(job.phase, frozenset())
+    if job.makes is not None and job.makes.kind == FEATURES:
+        allowed = frozenset({str(dict(job.makes.inputs).get("split"))})
     if split not in allowed:
         raise SplitForbidden(
             f"a {job.phase} job asked for split {split!r} of {job.dataset.name}; it may read "
