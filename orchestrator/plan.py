@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.catalogue import Catalogue
-from orchestrator.plan_jobs import Change, JobMaker, Resolved
+from orchestrator.plan_jobs import Change, JobMaker, Resolved, made_row
 from orchestrator.plan_measure import measure_entries
 from orchestrator.plan_rows import row_names
 from orchestrator.plan_rules import Block, Mask, changes, check_match, mask
@@ -285,7 +285,7 @@ class _Planner:
         return found
 
     def _entry(self, job: Job, cell: _Cell, resolved: Resolved, order: int) -> tuple[Entry, bool]:
-        row = job.makes.kind if job.makes else cell.row
+        row = cell.row if job.makes is None else made_row(job)
         is_resolved = cell.backbone.is_resolved and cell.dataset.data_hash != UNKNOWN
         return Entry(job, order, row, resolved.resources), is_resolved
 

@@ -155,6 +155,12 @@ class JobMaker:
         )
 
 
+def made_row(job: Job) -> str:
+    """What a prepare job is called in lists."""
+    kind = "" if job.makes is None else job.makes.kind
+    return f"{kind}({job.train_split})" if kind == FEATURES else kind
+
+
 def _makers(key: ArtifactKey) -> tuple[MethodCall, ...]:
     """The method that makes an artifact; none for what the plain backbone makes."""
     inputs = dict(key.inputs)

@@ -81,8 +81,9 @@ def test_every_job_of_a_combination_asks_for_its_peak_and_some_headroom_rounded_
 
 
 def test_a_prepare_job_asks_for_what_the_jobs_ask_that_need_its_artifact(packed):
-    found, entries = packed(taking({"gps": 2000.0}))
-    assert mib_by_stack(found, entries, Phase.PREPARE) == {"gps": 3072.0}
+    found, entries = packed(taking({"linear": 200.0, "gps": 2000.0}))
+    makers = {one.job.makes.kind: found.request(one).mem_mib for one in entries if one.job.phase is Phase.PREPARE}
+    assert makers == {"features": 768.0, "gps_scores": 3072.0}
 
 
 def test_memory_that_the_spec_names_wins_over_the_measured(packed):
@@ -205,7 +206,7 @@ class _Recording(ScriptedPool):
 
 
 def test_the_loop_asks_the_pool_for_what_packing_says(packed, store, tmp_path):
-    found, entries = packed(taking({"lora": 1000.0}), SPEC.replace(", gps", ""))
+    found, entries = packed(taking({"lora": 1000.0}), SPEC.replace("linear", "bitfit").replace(", gps", ""))
     clock = VirtualClock()
     pool = _Recording(taking({}), clock, slots=2)
     Loop(store, "s", pool, tmp_path, clock=clock, request=found.request).run()

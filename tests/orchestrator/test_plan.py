@@ -40,7 +40,7 @@ def test_axes_multiply() -> None:
 
 
 def test_the_first_seed_of_every_cell_comes_before_second_seeds() -> None:
-    made = planned(spec("[linear, lora]", "seeds: [5, 3]", datasets='["@embedded/*"]'))
+    made = planned(spec("[bitfit, lora]", "seeds: [5, 3]", datasets='["@embedded/*"]'))
     assert [job.seed for job in jobs(made)] == [5] * 6 + [3] * 6
     assert [entry.order for entry in made.entries] == list(range(12))
 
@@ -207,7 +207,7 @@ def test_the_formula_reads_as_a_sum() -> None:
         )
     )
     assert formula(made.counts) == (
-        "5 variants of 4 methods × 2 backbones × 3 datasets × 2 seeds = 60 − 24 excluded = 36 jobs + 6 prepare"
+        "5 variants of 4 methods × 2 backbones × 3 datasets × 2 seeds = 60 − 24 excluded = 36 jobs + 12 prepare"
     )
 
 

@@ -19,7 +19,7 @@ from storage.open import open_store
 from storage.records import Result, Status
 from storage.store import Store
 
-TEXT = "name: mine\ndatasets: [embedded/digits]\nbackbones: [nano_vit]\nmethods: [linear, gps]\nseeds: 2\n"
+TEXT = "name: mine\ndatasets: [embedded/digits]\nbackbones: [nano_vit]\nmethods: [bitfit, gps]\nseeds: 2\n"
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_new_sweep_is_all_new(store: Store) -> None:
     assert "the store has no sweep 'mine' yet" in text
     assert text.splitlines()[-2:] == [
         "  0  prepare  gps_scores  nano_vit  embedded/digits  0",
-        "  1  final    linear      nano_vit  embedded/digits  0",
+        "  1  final    bitfit      nano_vit  embedded/digits  0",
     ]
 
 
@@ -79,33 +79,45 @@ def test_finished_jobs_are_hits_and_tell_how_long_the_others_take(store: Store) 
 
 
 def test_jobs_without_siblings_are_estimated_from_macs(store: Store) -> None:
-    saved(store, TEXT.replace("[linear, gps]", "[linear]"))
+    saved(store, TEXT.replace("[bitfit, gps]", "[lora]"))
     finish(store, "mine", 2)
-    found = report(store, planned(TEXT.replace("[linear, gps]", "[full]").replace("seeds: 2", "resources: {gpus: 1}")))
+    found = report(store, planned(TEXT.replace("[bitfit, gps]", "[full]").replace("seeds: 2", "resources: {gpus: 1}")))
     assert (found.estimate.by_macs, found.estimate.siblings, found.estimate.finished) == (1, 0, 2)
     assert found.estimate.gpu_h == pytest.approx(36 / 3600)
     assert found.estimate.cpu_h == 0
 
 
 def test_jobs_that_remove_tokens_are_estimated_by_what_is_left(store: Store) -> None:
-    saved(store, TEXT.replace("[linear, gps]", "[full]"))
+    saved(store, TEXT.replace("[bitfit, gps]", "[full]"))
     finish(store, "mine", 2)
 
     def cpu_h(method: str) -> float:
-        one = TEXT.replace("[linear, gps]", f"[{method}]").replace("seeds: 2", "seeds: 1")
+        one = TEXT.replace("[bitfit, gps]", f"[{method}]").replace("seeds: 2", "seeds: 1")
         return report(store, planned(one)).estimate.cpu_h
 
     hours = [cpu_h(f"{{tome: {{mac_ratio: {ratio}}}}}") for ratio in (0.3, 0.5, 1)]
     assert hours == pytest.approx([0.3 * 0.01, 0.5 * 0.01, 0.01], rel=0.05)
 
 
+def test_features_cost_one_pass_and_what_learns_from_them_tells_no_rate(store: Store) -> None:
+    saved(store, TEXT.replace("[bitfit, gps]", "[full]").replace("seeds: 2", "seeds: 1"))
+    finish(store, "mine", 1)
+    probes = report(store, planned(TEXT.replace("[bitfit, gps]", "[linear]"))).estimate
+    assert (probes.by_macs, probes.unknown) == (2, 2), "features of two splits, and two heads that nobody can guess"
+    train, test, epochs = 1000, 1000, 100
+    assert probes.cpu_h == pytest.approx(0.01 * (train + test) / (3 * train * epochs + test))
+    saved(store, TEXT.replace("[bitfit, gps]", "[linear]").replace("mine", "probes"))
+    finish(store, "probes", 4, wall_s=1.0)
+    assert report(store, planned(TEXT.replace("[bitfit, gps]", "[lora]"))).estimate.finished == 3
+
+
 def test_diff_tells_what_an_edited_spec_adds_and_drops(store: Store) -> None:
     saved(store)
-    found = report(store, planned(TEXT.replace("linear, gps", "full, gps")))
+    found = report(store, planned(TEXT.replace("bitfit, gps", "full, gps")))
     text = plan_text(found, 0, diff=True)
     assert "diff: 2 jobs added, 2 dropped (results are kept)" in text
     assert "full  nano_vit  embedded/digits  0" in text
-    assert "- linear  nano_vit  embedded/digits  1  (pending)" in text
+    assert "- bitfit  nano_vit  embedded/digits  1  (pending)" in text
 
 
 def test_results_of_older_revisions_are_called_stale(store: Store) -> None:
@@ -151,7 +163,7 @@ def run(tmp_path: Path, *arguments: str) -> int:
 
 def test_the_command_prints_data_on_stdout_and_the_home_on_stderr(tmp_path: Path, capsys: Any) -> None:
     spec = tmp_path / "mine.yaml"
-    spec.write_text(TEXT.replace("[nano_vit]", "[raw_pixels]").replace("[linear, gps]", "[linear]"))
+    spec.write_text(TEXT.replace("[nano_vit]", "[raw_pixels]").replace("[bitfit, gps]", "[linear]"))
     assert run(tmp_path, str(spec), "--json", "--show", "1") == 0
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)["jobs"]) == 1
@@ -162,7 +174,7 @@ def test_the_command_prints_data_on_stdout_and_the_home_on_stderr(tmp_path: Path
 
 def test_a_bad_spec_ends_with_exit_code_2_and_its_problems(tmp_path: Path) -> None:
     spec = tmp_path / "mine.yaml"
-    spec.write_text(TEXT.replace("linear", "linaer"))
+    spec.write_text(TEXT.replace("bitfit", "linaer"))
     with pytest.raises(SpecError, match=r"mine\.yaml has 1 problem:\n.*Did you mean 'linear'") as raised:
         run(tmp_path, str(spec))
     assert raised.value.exit_code == 2

@@ -37,7 +37,7 @@ def test_nothing_is_measured_unless_asked_for(more: str) -> None:
 def test_one_measurement_per_row_whatever_the_data_sets_seeds_and_rates() -> None:
     made = planned("measure: true\ntrain: {lr: [1e-3, 1e-2], epochs: 7}")
     assert [entry.job.stack for entry in measured(made)] == ["linear", "lora", "lora", "gps"]
-    assert formula(made.counts).endswith("48 jobs + 6 prepare + 4 measure")
+    assert formula(made.counts).endswith("48 jobs + 12 prepare + 4 measure")
 
 
 def test_measurements_come_last_and_ask_to_be_alone() -> None:
