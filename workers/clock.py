@@ -26,13 +26,14 @@ class Stopwatch:
             self._spent_s[stage] += time.monotonic() - started_s
 
     def metrics(self) -> dict[str, float]:
-        """wall_s, cpu_s, train_s, eval_s, and overhead_s: all wall time outside training, evaluation and measuring."""
+        """wall_s, cpu_s, train_s, eval_s, and overhead_s: outside those, measuring and the making of artifacts."""
         wall_s = time.monotonic() - self._started_s
         train_s, eval_s = self._spent_s["train"], self._spent_s["evaluate"]
+        other_work_s = self._spent_s["measure"] + self._spent_s["prepare"]
         return {
             "wall_s": wall_s,
             "cpu_s": time.process_time() - self._cpu_started_s,
             "train_s": train_s,
             "eval_s": eval_s,
-            "overhead_s": wall_s - train_s - eval_s - self._spent_s["measure"],
+            "overhead_s": wall_s - train_s - eval_s - other_work_s,
         }

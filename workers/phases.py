@@ -39,10 +39,11 @@ def prepare(running: Running) -> Outcome:
         raise Unsupported("a prepare job must say which artifact it makes; plan it again")
     kind, batches = job.makes.kind, running.batches(job.train_split)
     model = build_model(job, running.site)
-    if kind == FEATURES:
-        tensors: Mapping[str, Tensor] = {FEATURES: computed(model, batches, job, running.reporter)}
-    else:
-        tensors = _maker(job, kind).make_artifact(kind, model, JobTrainingData(job, batches, {}, running.told))
+    with running.clock.timed("prepare"):
+        if kind == FEATURES:
+            tensors: Mapping[str, Tensor] = {FEATURES: computed(model, batches, job, running.reporter)}
+        else:
+            tensors = _maker(job, kind).make_artifact(kind, model, JobTrainingData(job, batches, {}, running.told))
     path = running.site.artifact_path(job.makes.key_id)
     save_tensors(path, tensors, {"key": job.makes.key_id, "kind": kind, "made_by": job.job_id})
     return Outcome(files={"artifact": path})

@@ -43,7 +43,11 @@ def board_lines(board: Leaderboard) -> list[str]:
     """Sweep, results, what is missing, seeds, devices, versions, the command."""
     lines = [f"Sweep: {', '.join(one_line(name) for name in board.sweeps)}"] if board.sweeps else []
     lines.append(f"Results: {coverage(board)}; seeds {', '.join(str(seed) for seed in board.seeds)}")
-    timed = ", wall_s (jobs as they ran, without their shared prepare jobs; no speed measurement)" if "wall_s" in board.metrics else ""
+    timed = (
+        ", wall_s (jobs as they ran, without their shared prepare jobs; no speed measurement)"
+        if "wall_s" in board.metrics
+        else ""
+    )
     lines.append(f"Means over a row's results: params (without head), head, MACs{timed}")
     if board.devices:
         lines.append(f"Devices: {', '.join(one_line(name) for name in board.devices)}")
