@@ -102,6 +102,8 @@ def _local(options: RayOptions) -> dict[str, Any]:
     CPUs are only counted: there may be more slots than cores when somebody asks for them."""
     if options.address is not None:
         return {}
+    # Slots have an environment of their own, so that workers started in advance would never be used.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     wanted_cpus = math.ceil((options.slots or 1) * (options.cpus_per_slot or 1))
     return {
         "num_cpus": max(len(os.sched_getaffinity(0)), wanted_cpus),
