@@ -53,7 +53,8 @@ class Recipe:
     @cached_property
     def canonical(self) -> str:
         """The canonical JSON of all fields; `cooldown_epochs`, which came later, only where there are some."""
-        return canonical_json({name: value for name, value in asdict(self).items() if name != "cooldown_epochs" or value})
+        kept = {name: value for name, value in asdict(self).items() if name != "cooldown_epochs" or value}
+        return canonical_json(kept)
 
     @property
     def total_epochs(self) -> int:
