@@ -1,4 +1,4 @@
-"""Published recipes in a spec: which value wins, what a release's table says, and what is wrong in a file of one's own."""
+"""Published recipes in a spec: which value wins, what the tables of releases say, and what is wrong in a file."""
 
 from collections.abc import Callable
 from pathlib import Path
