@@ -212,6 +212,36 @@ def test_gps_s_release_trains_each_task_by_its_script(planned, dataset: str, exp
     assert gps["selection_batch_size"] == recipe.batch_size
 
 
+def test_consolidator_s_lists_stand_in_the_order_of_its_script(planned) -> None:
+    tasks = [
+        "cifar100",
+        "caltech101",
+        "dtd",
+        "oxford_flowers102",
+        "svhn",
+        "sun397",
+        "oxford_pet",
+        "patch_camelyon",
+        "eurosat",
+        "resisc45",
+        "diabetic_retinopathy",
+        "clevr_count",
+        "clevr_dist",
+        "dmlab",
+        "kitti",
+        "dsprites_loc",
+        "dsprites_ori",
+        "smallnorb_azi",
+        "smallnorb_ele",
+    ]
+    names = ", ".join(f"vtab1k/{task}" for task in tasks)
+    found = jobs(planned("[lora]", "recipe: consolidator", datasets=f"[{names}]", backbones=VIT))
+    lrs = ".001 .002 .002 .002 .01 .001 .002 .005 .002 .005 .001 .001 .0005 .005 .005 .005 .01 .01 .0005"
+    decays = "0 .01 .1 .01 .001 .001 0 .01 .01 .1 .1 .0001 .01 .01 .001 .1 .001 .1 .1"
+    assert [job.recipe.lr for job in found] == [float(lr) for lr in lrs.split()]
+    assert [job.recipe.weight_decay for job in found] == [float(decay) for decay in decays.split()]
+
+
 def test_pyra_s_release_is_lora_with_dropout_and_the_release_s_switches(planned) -> None:
     methods = "[[{lora: {rank: 12}}, {pyra: {merge_rate: high}}]]"
     (job,) = jobs(
