@@ -20,7 +20,7 @@ class Catalogue:
     backbone that exists but has not been looked at on this machine. `backbone_ref` takes a name and None,
     "default", "random" or the path of a weights file. `device`, "cpu" or "cuda", is what jobs that
     ask for no GPU run on: only measure jobs are named by it. `weights_root` is searched for weights files that a spec
-    gives by bare name and that are not beside it.
+    gives by bare name and that are not beside it. Specs may name `coming_methods`: their rows are left out.
     """
 
     method_names: tuple[str, ...]
@@ -34,6 +34,7 @@ class Catalogue:
     trainer_revision: int
     device: str = "cpu"
     weights_root: Path | None = None
+    coming_methods: frozenset[str] = frozenset()
 
 
 def installed_catalogue(
@@ -41,7 +42,7 @@ def installed_catalogue(
 ) -> Catalogue:
     """What this installation knows. `data_root` holds the user's data sets, `weights_root` weights files, `cache`
     remembers facts and hashes."""
-    from methods.registry import facts, known_names
+    from methods.registry import COMING, facts, known_names
     from workers.backbone_facts import facts as backbone_facts
     from workers.data import catalogue as data
     from workers.data.check_lists import refuse_broken
@@ -71,4 +72,5 @@ def installed_catalogue(
         trainer_revision=TRAINER_REVISION,
         device=device.partition(":")[0],
         weights_root=weights_root,
+        coming_methods=COMING,
     )

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.catalogue import Catalogue
-from orchestrator.plan_jobs import Change, JobMaker, Resolved, made_row
+from orchestrator.plan_blocks import RecipeUse, blocks_of, factors, recipe_uses
+from orchestrator.plan_jobs import JobMaker, Resolved, made_row
 from orchestrator.plan_measure import measure_entries
-from orchestrator.plan_rows import row_names
-from orchestrator.plan_rules import Block, Mask, changes, check_match, mask
+from orchestrator.plan_recipes import Change
+from orchestrator.plan_rules import Block, Mask, aims_at_left_out, changes, check_match, mask
 from orchestrator.plan_tune import check_tune
-from orchestrator.plan_variants import Variant, shared_train, variants
-from orchestrator.resolve import UNKNOWN, Backbone, Lookup
+from orchestrator.plan_variants import Variant
+from orchestrator.resolve import UNKNOWN, Backbone, LeftOut, Lookup
 from orchestrator.spec import Rule, SweepSpec
 from orchestrator.spec_problems import SpecError, path_text
 from storage.records import DatasetRef, Job
@@ -59,8 +60,9 @@ class Counts:
 class Plan:
     """`entries` can be stored and run; `unresolved` wait for what `missing` lists, and have no identity yet.
 
-    `weights`: hash -> file, for backbones whose weights the spec gives by path (a Site needs it). `blocker`: why
-    `run` must refuse this plan though it can be shown; "" when it can run.
+    `weights`: hash -> file, for backbones whose weights the spec gives by path (a Site needs it). `left_out`: stacks
+    of methods that are still to come; no job counts them. `blocker`: why `run` must refuse this plan though it can be
+    shown; "" when it can run.
     """
 
     spec: SweepSpec
@@ -70,6 +72,8 @@ class Plan:
     refused: tuple[Refusal, ...]
     counts: Counts
     weights: Mapping[str, Path]
+    left_out: tuple[LeftOut, ...] = ()
+    recipes: tuple[RecipeUse, ...] = ()
     blocker: str = ""
 
 
@@ -88,7 +92,7 @@ class _Cell:
 def plan(spec: SweepSpec, catalogue: Catalogue) -> Plan:
     """The plan of a sweep. Raises SpecError with every problem of the spec."""
     lookup = Lookup(spec, catalogue, problems=list(spec.document.problems))
-    blocks = _blocks(lookup)
+    blocks = blocks_of(lookup)
     known = [variant for block in blocks for variant in block.variants]
     if spec.also_evaluate:
         lookup.problem(("also_evaluate",), "is not supported in this version; leave it out")
@@ -105,45 +109,6 @@ def _stop(lookup: Lookup) -> None:
         raise SpecError(lookup.spec.source, lookup.problems)
 
 
-def _blocks(lookup: Lookup) -> list[Block]:
-    """The spec's own product and one block per include; every name is looked up, so that every problem is found."""
-    spec = lookup.spec
-    shared = shared_train(lookup)
-    found = [[variant for stack in spec.stacks for variant in variants(lookup, stack, shared)]]
-    found += [variants(lookup, include.stack, shared) for include in spec.include]
-    backbones = tuple(one for one in map(lookup.backbone, spec.backbones) if one is not None)
-    datasets = lookup.datasets(spec.datasets)
-    rows = row_names(lookup, [variant for group in found for variant in group])
-    blocks = [Block((), tuple(found[0]), tuple(rows[: len(found[0])]), backbones, datasets, spec.seeds)]
-    start = len(found[0])
-    for include, group in zip(spec.include, found[1:], strict=True):
-        own = None if include.backbones is None else [lookup.backbone(one) for one in include.backbones]
-        names = None if include.datasets is None else [(name, (*include.path, "dataset")) for name in include.datasets]
-        blocks.append(
-            Block(
-                include.path,
-                tuple(group),
-                tuple(rows[start : start + len(group)]),
-                backbones if own is None else tuple(one for one in own if one is not None),
-                datasets if names is None else lookup.datasets(names),
-                spec.seeds if include.seeds is None else include.seeds,
-            )
-        )
-        start += len(group)
-    return blocks
-
-
-def _factors(spec: SweepSpec, block: Block) -> tuple[str, ...]:
-    stacks, rows = len(spec.stacks), len(block.variants)
-    methods = _count(stacks, "method") if rows == stacks else f"{rows} variants of {_count(stacks, 'method')}"
-    parts = {"backbone": block.backbones, "dataset": block.datasets, "seed": block.seeds}
-    return (methods, *(_count(len(part), name) for name, part in parts.items()))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 class _Planner:
     """Expands the blocks of one spec; used once."""
 
@@ -152,7 +117,7 @@ class _Planner:
         self.maker = JobMaker(lookup)
         self.counts = Counts()
         self.refused: dict[tuple[str, str, str], int] = {}
-        self._resolved: dict[tuple[int, int, tuple[int, ...]], Resolved] = {}
+        self._resolved: dict[tuple[int, int, tuple[int, ...], tuple[Change, ...]], Resolved] = {}
 
     def plan(self) -> Plan:
         spec = self.lookup.spec
@@ -180,6 +145,8 @@ class _Planner:
             refused=refused,
             counts=self.counts,
             weights=weights,
+            left_out=tuple(self.lookup.left_out.values()),
+            recipes=recipe_uses(self.blocks),
             blocker=blocker,
         )
 
@@ -212,13 +179,13 @@ class _Planner:
             counts.by_rule[path_text(block.path)] = block.size
         else:
             counts.product = block.size
-            counts.factors = _factors(spec, block)
+            counts.factors = factors(block)
         for rule, found in [*zip(spec.exclude, excludes, strict=False), *zip(spec.overrides, overrides, strict=True)]:
             name = path_text(rule.path)
             counts.by_rule[name] = counts.by_rule.get(name, 0) + self._reach(rule, found, block)
         if block is self.blocks[-1]:
             for rule in (*spec.exclude, *spec.overrides):
-                if counts.by_rule[path_text(rule.path)] == 0:
+                if counts.by_rule[path_text(rule.path)] == 0 and not aims_at_left_out(self.lookup, rule):
                     self.lookup.problem(rule.path, "matches nothing; correct it or delete it")
 
     def _reach(self, rule: Rule, found: Mask, block: Block) -> int:
@@ -242,9 +209,10 @@ class _Planner:
 
     def _resolve(self, cell: _Cell, at: int) -> Resolved | None:
         applied = tuple(position for found, position in cell.overrides if at in found.seeds)
-        key = (id(cell.variant), id(cell.backbone), applied)
+        row = cell.variant.row(cell.dataset.name)
+        key = (id(cell.variant), id(cell.backbone), applied, row)
         if key not in self._resolved:
-            all_changes = tuple(change for position in applied for change in self.sets[position])
+            all_changes = (*row, *(change for position in applied for change in self.sets[position]))
             self._resolved[key] = self.maker.resolve(cell.variant, cell.backbone, all_changes)
         resolved = self._resolved[key]
         if resolved.refusal is None:
@@ -292,6 +260,8 @@ class _Planner:
     def _explain_nothing(self, refused: tuple[Refusal, ...]) -> None:
         for one in refused:
             self.lookup.problem((), f"{one.row} on {one.backbone} is refused: {one.reason}")
-        if not refused:
+        for path, stack in self.lookup.left_out.items():
+            self.lookup.problem(path, stack.reason)
+        if not self.lookup.problems:
             self.lookup.problem(("exclude",), f"leaves no job: all {self.counts.product} are excluded")
         _stop(self.lookup)

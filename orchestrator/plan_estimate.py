@@ -50,7 +50,7 @@ def estimate(todo: Sequence[Entry], finished: Iterable[JobState], catalogue: Cat
     for state in finished:
         wall_s = state.result.metrics.get("wall_s") if state.result else None
         if wall_s:
-            per_epoch_s[_kind(state.job)].append(wall_s / state.job.recipe.epochs)
+            per_epoch_s[_kind(state.job)].append(wall_s / state.job.recipe.total_epochs)
             macs = _macs(state.job, catalogue)
             rates += [macs / wall_s] if macs else []
     rate = statistics.median(rates) if rates else None
@@ -63,7 +63,7 @@ def estimate(todo: Sequence[Entry], finished: Iterable[JobState], catalogue: Cat
         macs = _macs(entry.job, catalogue) if rate else None
         if kind in medians:
             basis["siblings"] += 1
-            wall_s = medians[kind] * entry.job.recipe.epochs
+            wall_s = medians[kind] * entry.job.recipe.total_epochs
         elif rate and macs:
             basis["by_macs"] += 1
             wall_s = macs / rate
@@ -103,4 +103,4 @@ def _macs(job: Job, catalogue: Catalogue) -> float | None:
     if job.makes is not None and job.makes.kind == FEATURES:
         return facts.macs * scale * (test if job.train_split == "test" else train)
     evaluated = test if job.phase is Phase.FINAL else 0
-    return facts.macs * scale * (_TRAINING_MACS * train * job.recipe.epochs + evaluated)
+    return facts.macs * scale * (_TRAINING_MACS * train * job.recipe.total_epochs + evaluated)

@@ -9,6 +9,7 @@ from typing import Any
 from methods.api import BackboneFacts, MethodError
 from methods.facts import MethodFacts, Params, Value, refuse_stack
 from methods.params import resolve_params
+from orchestrator.plan_recipes import Change
 from orchestrator.plan_variants import Variant
 from orchestrator.recipes import resolved_recipe
 from orchestrator.resolve import Backbone, Lookup
@@ -16,9 +17,6 @@ from storage.records import FEATURES, ArtifactKey, DatasetRef, Job, MethodCall, 
 from workers.backbone_facts import facts_at
 from workers.errors import Unsupported
 from workers.weights import RANDOM_WEIGHTS
-
-Change = tuple[str, str, Value]
-"""(method name, "train" or "resources"; field; value): one assignment of an override."""
 
 _Read = tuple["Resolved", Backbone, DatasetRef, str]
 """What an artifact is made from: the pixels that a recipe reads, the backbone, the data set and its split."""
@@ -47,7 +45,7 @@ class JobMaker:
     _keys: dict[tuple[object, ...], ArtifactKey] = field(default_factory=dict)
 
     def resolve(self, variant: Variant, backbone: Backbone, changes: tuple[Change, ...]) -> Resolved:
-        """Overrides applied, the plan's own values filled in; a recipe that cannot be is a problem of the spec."""
+        """Changes applied, the last one last, the plan's own values filled in; a recipe that cannot be is a problem."""
         spec = self.lookup.spec
         params = tuple(
             resolve_params(facts, dict(own) | _set(changes, facts.name))[0]
@@ -58,7 +56,8 @@ class JobMaker:
         recipe = resolved_recipe(replace(variant.recipe, **train), size)
         for name, text in recipe.problems():
             path = variant.stack.train_path or ("train",)
-            self.lookup.problem((*path, name), f"{text} (for {variant.stack.name} on {backbone.ref.name})")
+            by = "" if variant.published is None else f", recipe {variant.published.name}"
+            self.lookup.problem((*path, name), f"{text} (for {variant.stack.name} on {backbone.ref.name}{by})")
         params, refusal = _settled(variant.methods, params, backbone.facts, recipe.image_size)
         resources: dict[str, Any] = {**spec.resources, **_set(changes, "resources")}
         needs = tuple(

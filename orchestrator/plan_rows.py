@@ -15,7 +15,8 @@ from orchestrator.spec_problems import path_text
 def row_names(lookup: Lookup, variants: Sequence[Variant]) -> list[str]:
     """One name per variant, e.g. `gps(connections_per_neuron=3)`, `lora+pyra(merge_rate=low)`, `full lr=0.001`.
 
-    A value is shown when the spec gives it somewhere and variants of the same stack or label differ in it. Two
+    A value is shown when the spec gives it somewhere and variants of the same stack or label differ in it; so is the
+    name of a published recipe, e.g. `gps recipe=gps-release`. Two
     different variants with one name (a label used twice) are a problem: their scores would be averaged.
     """
     groups: dict[str, list[int]] = defaultdict(list)
@@ -24,8 +25,10 @@ def row_names(lookup: Lookup, variants: Sequence[Variant]) -> list[str]:
     names = [""] * len(variants)
     for name, members in groups.items():
         shown = _telling([variants[at] for at in members])
+        has_recipes = len({variants[at].published for at in members}) > 1
         for at in members:
-            names[at] = _name(name, variants[at], shown)
+            published = variants[at].published if has_recipes else None
+            names[at] = _name(name, variants[at], shown) + (f" recipe={published.name}" if published else "")
     first: dict[str, Variant] = {}
     for name, variant in zip(names, variants, strict=True):
         other = first.setdefault(name, variant)
@@ -36,7 +39,7 @@ def row_names(lookup: Lookup, variants: Sequence[Variant]) -> list[str]:
 
 
 def _content(variant: Variant) -> tuple[object, ...]:
-    return (variant.stack.name, variant.params, variant.recipe)
+    return (variant.stack.name, variant.params, variant.recipe, variant.published)
 
 
 def _telling(variants: Sequence[Variant]) -> list[Target]:

@@ -77,9 +77,21 @@ def check_match(lookup: Lookup, rule: Rule, known: Sequence[Variant]) -> None:
     train = {f"train.{field.name}" for field in recipe_facts().fields}
     short = {name.rpartition(".")[2] for name in params | train}
     for key in rule.match:
-        if key not in _AXES | params | train | short:
+        if key not in _AXES | params | train | short and not lookup.is_left_out(key.rpartition(".")[0]):
             place = (*rule.path, "match", key) if rule.set else (*rule.path, key)
             lookup.problem(place, named("key to match", key, _AXES | short))
+
+
+def aims_at_left_out(lookup: Lookup, rule: Rule) -> bool:
+    """Whether the rule is for stacks that are left out, so that it may match nothing else."""
+    wanted = rule.match.get("method")
+    owners = {key.rpartition(".")[0] for key in (*rule.match, *rule.set)}
+    return any(
+        member in owners or (wanted is not None and _matches(wanted, member))
+        for one in lookup.left_out.values()
+        for member in (one.stack.name, one.stack.label, *(member.name for member in one.stack.members))
+        if member
+    )
 
 
 def changes(lookup: Lookup, rule: Rule, known: Sequence[Variant]) -> list[tuple[str, str, Value]]:
@@ -99,6 +111,8 @@ def changes(lookup: Lookup, rule: Rule, known: Sequence[Variant]) -> list[tuple[
             params, problems = resolve_params(methods[owner], {name: value})
             typed = dict(params).get(name)
             wrong = problems[0][1] if problems else None
+        elif lookup.is_left_out(owner):
+            continue
         else:
             owners = ["train", "resources", *methods]
             text = "starts with no method of this spec" if owner else "has no owner"

@@ -11,6 +11,7 @@ from storage.store import Entry, JobState
 
 JSON_VERSION = 1
 _MOST_LINES = 20
+_MOST_NAMES = 5
 
 
 def formula(counts: Counts) -> str:
@@ -31,7 +32,7 @@ def formula(counts: Counts) -> str:
 def plan_text(report: PlanReport, show: int, *, diff: bool) -> str:
     """The plan as `sweepboard plan` prints it, with the first `show` jobs."""
     plan = report.plan
-    lines = [f"{plan.spec.name}: {formula(plan.counts)}", *_rules(plan), *_studies(plan)]
+    lines = [f"{plan.spec.name}: {formula(plan.counts)}", *_rules(plan), *_recipes(plan), *_studies(plan)]
     if not plan.blocker:
         lines += [_shared(plan)] if plan.counts.prepare else []
         lines += _cache(report)
@@ -57,6 +58,8 @@ def plan_record(report: PlanReport, show: int) -> dict[str, Any]:
         "unresolved": len(plan.unresolved),
         "missing": list(plan.missing),
         "refused": [vars(one) for one in plan.refused],
+        "left_out": [{"row": one.row, "methods": list(one.methods), "reason": one.reason} for one in plan.left_out],
+        "recipes": [vars(use) for use in plan.recipes],
         "hours": {"gpu": report.estimate.gpu_h, "cpu": report.estimate.cpu_h, "basis": str(report.estimate)},
         "added": None if report.added is None else [entry.job.job_id for entry in report.added],
         "dropped": None if report.dropped is None else [state.job.job_id for state in report.dropped],
@@ -94,9 +97,20 @@ def _job(entry: Entry, *, is_resolved: bool) -> dict[str, Any]:
 
 def _rules(plan: Plan) -> list[str]:
     lines = [f"  {rule}: {number} jobs" for rule, number in plan.counts.by_rule.items()]
+    lines += [f"  left out: {one.row}: {one.reason}" for one in plan.left_out]
     for one in plan.refused[:_MOST_LINES]:
         lines.append(f"  refused: {one.row} on {one.backbone} ({one.jobs} jobs): {one.reason}")
     return lines + _more(len(plan.refused), "refused combinations")
+
+
+def _recipes(plan: Plan) -> list[str]:
+    lines = []
+    for use in plan.recipes:
+        lines.append(f"recipe {use.name} for {', '.join(use.stacks)}; {use.source}")
+        if use.without:
+            shown = ", ".join(use.without[:_MOST_NAMES]) + (" …" if len(use.without) > _MOST_NAMES else "")
+            lines.append(f"  no row for {len(use.without)} of {use.datasets} data sets, only common values: {shown}")
+    return lines
 
 
 def _studies(plan: Plan) -> list[str]:

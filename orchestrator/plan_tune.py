@@ -28,6 +28,8 @@ def check_tune(lookup: Lookup, known: Sequence[Variant]) -> None:
         elif owner in methods:
             wrong = [text for value in domain.values for _, text in resolve_params(methods[owner], {name: value})[1]]
             targets = {}
+        elif lookup.is_left_out(owner):
+            continue
         else:
             lookup.problem(path, named("parameter to tune", key, _tunable(methods)))
             continue

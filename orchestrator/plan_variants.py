@@ -9,6 +9,7 @@ from math import prod
 from methods.facts import MethodFacts, Params, Value
 from methods.params import resolve_params
 from orchestrator.plan_axes import TRAIN, Given, Target, given_by
+from orchestrator.plan_recipes import Change, Published
 from orchestrator.plan_zip import check_zip, owners, zip_axis
 from orchestrator.recipes import recipe_facts, recipe_of
 from orchestrator.resolve import Lookup
@@ -25,15 +26,21 @@ class Variant:
     given: Mapping[Target, Value]  # what the spec says, in contrast to defaults
     params: tuple[Params, ...]
     recipe: Recipe
+    published: Published | None = None
+
+    def row(self, dataset: str) -> tuple[Change, ...]:
+        """What the published recipe says for that data set alone, where the spec leaves it open."""
+        return () if self.published is None else self.published.row(dataset, self.given, self.methods)
 
 
-def variants(lookup: Lookup, stack: StackSpec, train: Given) -> list[Variant]:
-    """Every point of the axes of one stack, in a fixed order; none when the stack has a problem.
+def variants(lookup: Lookup, stack: StackSpec, train: Given, published: Published | None = None) -> list[Variant]:
+    """Every point of the axes of one stack, in a fixed order; none when the stack has a problem or is left out.
 
-    `train` is the spec's own part of the recipe: what the stack gives itself wins over it.
+    `train` is the spec's own part of the recipe: what the stack gives itself wins over it, and both over `published`.
     """
     methods = lookup.methods(stack)
     if methods is None:
+        _check_the_rest(lookup, stack)
         return []
     before = len(lookup.problems)
     own = given_by(lookup, recipe_facts(), (TRAIN, stack.train), stack.train_path)
@@ -48,7 +55,17 @@ def variants(lookup: Lookup, stack: StackSpec, train: Given) -> list[Variant]:
         lookup.problem(stack.path, f"has {count:,} combinations of its axes; max_jobs is {lookup.spec.max_jobs:,}")
     if len(lookup.problems) > before:
         return []
-    return [_variant(stack, methods, common | point) for point in own.points() for common in rest.points()]
+    points = [common | point for point in own.points() for common in rest.points()]
+    return [_variant(stack, methods, point, published) for point in points]
+
+
+def _check_the_rest(lookup: Lookup, stack: StackSpec) -> None:
+    """Note what is wrong in a stack that is not planned: in the members that are known, and in its recipe."""
+    given_by(lookup, recipe_facts(), (TRAIN, stack.train), stack.train_path)
+    for member in stack.members:
+        facts = lookup.known_method(member.name)
+        if facts is not None:
+            given_by(lookup, facts, (0, member.given), member.path)
 
 
 def shared_train(lookup: Lookup) -> Given:
@@ -61,10 +78,12 @@ def shared_train(lookup: Lookup) -> Given:
     return train
 
 
-def _variant(stack: StackSpec, methods: tuple[MethodFacts, ...], given: Mapping[Target, Value]) -> Variant:
-    params = tuple(
-        resolve_params(facts, {name: value for (owner, name), value in given.items() if owner == position})[0]
-        for position, facts in enumerate(methods)
-    )
-    train = {name: value for (owner, name), value in given.items() if owner == TRAIN}
-    return Variant(stack, methods, given, params, recipe_of(methods, train))
+def _variant(
+    stack: StackSpec, methods: tuple[MethodFacts, ...], given: Mapping[Target, Value], published: Published | None
+) -> Variant:
+    def values(position: int, owner: str) -> dict[str, Value]:
+        own = {name: value for (at, name), value in given.items() if at == position}
+        return own if published is None else published.common_of(owner) | own
+
+    params = tuple(resolve_params(facts, values(at, facts.name))[0] for at, facts in enumerate(methods))
+    return Variant(stack, methods, given, params, recipe_of(methods, values(TRAIN, "train")), published)

@@ -34,6 +34,23 @@ class Backbone:
         return self.ref.weights_hash != UNKNOWN and self.facts is not None
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A stack that cannot be planned yet: these of its methods are known by name and still to come."""
+
+    stack: StackSpec
+    methods: tuple[str, ...]
+
+    @property
+    def row(self) -> str:
+        return self.stack.label or self.stack.name
+
+    @property
+    def reason(self) -> str:
+        what, verb = ("method", "is") if len(self.methods) == 1 else ("methods", "are")
+        return f"{what} {' and '.join(self.methods)} {verb} not in this version"
+
+
 @dataclass
 class Lookup:
     """Everything that has been looked up for one spec: each name once, each problem and each missing thing once."""
@@ -42,6 +59,7 @@ class Lookup:
     catalogue: Catalogue
     problems: list[Problem] = field(default_factory=list)
     missing: dict[str, None] = field(default_factory=dict)  # an ordered set
+    left_out: dict[Place, LeftOut] = field(default_factory=dict)
     _methods: dict[str, MethodFacts | None] = field(default_factory=dict)
     _backbones: dict[tuple[object, ...], Backbone | None] = field(default_factory=dict)
     _datasets: dict[str, DatasetRef] = field(default_factory=dict)
@@ -50,9 +68,16 @@ class Lookup:
         self.problems.append(self.spec.problem(path, text))
 
     def methods(self, stack: StackSpec) -> tuple[MethodFacts, ...] | None:
-        """The facts of every member; None when one of them is unknown."""
-        found = []
+        """The facts of every member; None when one of them is unknown, or still to come: then the stack is left out."""
+        coming = self.catalogue.coming_methods - set(self.catalogue.method_names)
+        absent = tuple(member.name for member in stack.members if member.name in coming)
+        if absent:
+            self.left_out[stack.path] = LeftOut(stack, absent)
+        found: list[MethodFacts | None] = []
         for member in stack.members:
+            if member.name in coming:
+                found.append(None)
+                continue
             if member.name not in self._methods:
                 self._methods[member.name] = self._method(member.name, member.path)
             elif self._methods[member.name] is None:
@@ -60,9 +85,17 @@ class Lookup:
             found.append(self._methods[member.name])
         return None if None in found else tuple(facts for facts in found if facts is not None)
 
+    def known_method(self, name: str) -> MethodFacts | None:
+        """The facts of a method that has been looked up; None where there is none of that name."""
+        return self._methods.get(name)
+
+    def is_left_out(self, method: str) -> bool:
+        """Whether a stack that is left out has a method of that name."""
+        return any(member.name == method for one in self.left_out.values() for member in one.stack.members)
+
     def _method(self, name: str, path: Place) -> MethodFacts | None:
         if ":" not in name and name not in self.catalogue.method_names:
-            self.problem(path, named("method", name, self.catalogue.method_names))
+            self.problem(path, named("method", name, (*self.catalogue.method_names, *self.catalogue.coming_methods)))
             return None
         try:
             return self.catalogue.method(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.api import Domain
+from orchestrator.recipe_files import RecipeFile, read_recipes
 from orchestrator.spec_methods import StackSpec, read_stack
 from orchestrator.spec_problems import Place, Problem, SpecError
 from orchestrator.spec_schema import BackboneFile, IncludeFile, checked
@@ -81,7 +82,10 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
-    """A spec whose shape has been read; `document` has the lines, and the problems found so far."""
+    """A spec whose shape has been read; `document` has the lines, and the problems found so far.
+
+    `recipe`: the name of the published recipe of all stacks without their own, or ""; `recipes`: all that are named.
+    """
 
     name: str
     source: str
@@ -91,6 +95,8 @@ class SweepSpec:
     backbones: tuple[BackboneSpec, ...]
     stacks: tuple[StackSpec, ...]
     seeds: tuple[int, ...]
+    recipe: str
+    recipes: Mapping[str, RecipeFile]
     train: Mapping[str, object]
     resources: Mapping[str, float]
     zips: tuple[Zip, ...]
@@ -144,6 +150,9 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
     file, kept = checked(document.data, document)
     include = [_include(item, ("include", at), document) for at, item in _placed("include", file.include, kept)]
     rules = _placed("overrides", file.overrides, kept)
+    stacks = _stacks(document.data.get("methods"), document)
+    named = {stack.recipe: stack.recipe_path for stack in (*stacks, *(item.stack for item in include if item))}
+    named |= {file.recipe or "": ("recipe",)}
     return SweepSpec(
         name=file.name,
         source=source,
@@ -151,8 +160,10 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
         folder=folder or Path(),
         datasets=tuple((name, ("datasets", at)) for at, name in _placed("datasets", file.datasets, kept)),
         backbones=tuple(_backbone(item, ("backbones", at)) for at, item in _placed("backbones", file.backbones, kept)),
-        stacks=_stacks(document.data.get("methods"), document),
+        stacks=stacks,
         seeds=tuple(file.seeds),
+        recipe=file.recipe or "",
+        recipes=read_recipes({name: place for name, place in named.items() if name}, folder or Path(), document),
         train=file.train,
         resources=file.resources.model_dump(exclude_none=True),
         zips=tuple(Zip(axes, ("zip", at)) for at, axes in _placed("zip", file.zip, kept)),

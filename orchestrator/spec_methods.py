@@ -22,13 +22,16 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class StackSpec:
-    """A stack, left to right; `label` renames its rows, `train` is its own part of the recipe."""
+    """A stack, left to right; `label` renames its rows, `train` is its own part of the recipe, `recipe` the name of a
+    published recipe ("": the spec's)."""
 
     members: tuple[MethodSpec, ...]
     path: Place
     label: str = ""
     train: Mapping[str, object] = field(default_factory=dict)
     train_path: Place = ()
+    recipe: str = ""
+    recipe_path: Place = ()
 
     @property
     def name(self) -> str:
@@ -44,6 +47,7 @@ def read_stack(value: object, path: Place, document: Document) -> StackSpec | No
         return None
     found: list[MethodSpec] = []
     label, train, train_path = "", {}, ()  # type: tuple[str, Mapping[str, object], Place]
+    recipe, recipe_path = "", ()  # type: tuple[str, Place]
     for position, member in enumerate(members):
         place = (*path, position) if isinstance(value, list) else path
         method = _method(member, place, document)
@@ -56,10 +60,14 @@ def read_stack(value: object, path: Place, document: Document) -> StackSpec | No
             if train:
                 document.problem((*method.path, "train"), "is the second `train` of this stack; write one")
             train, train_path = _train(given.pop("train"), (*method.path, "train"), document), (*method.path, "train")
+        if "recipe" in given:
+            if recipe:
+                document.problem((*method.path, "recipe"), "is the second `recipe` of this stack; write one")
+            recipe, recipe_path = _recipe(given.pop("recipe"), (*method.path, "recipe"), document)
         found.append(MethodSpec(method.name, given, method.path))
     if len(found) < len(members):
         return None
-    return StackSpec(tuple(found), path, label, train, train_path)
+    return StackSpec(tuple(found), path, label, train, train_path, recipe, recipe_path)
 
 
 def _method(value: object, path: Place, document: Document) -> MethodSpec | None:
@@ -90,6 +98,13 @@ def _label(value: object, before: str, path: Place, document: Document) -> str:
     if before and before != value:
         document.problem(path, f"is {value!r}, but this stack is already labelled {before!r}")
     return value
+
+
+def _recipe(value: object, path: Place, document: Document) -> tuple[str, Place]:
+    if isinstance(value, str) and value:
+        return value, path
+    document.problem(path, f"is {value!r}; expected the name of a recipe, or a path ending in .yaml")
+    return "", path
 
 
 def _train(value: object, path: Place, document: Document) -> Mapping[str, object]:

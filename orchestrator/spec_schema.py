@@ -162,6 +162,7 @@ class SpecFile(_Part):
     backbones: Annotated[list[BackboneFile], Field(min_length=1), AfterValidator(_distinct)]
     methods: Annotated[list[Any], Field(min_length=1)]
     seeds: Annotated[list[_Seed], BeforeValidator(_counted), Field(min_length=1), AfterValidator(_distinct)] = [0]
+    recipe: str | None = None
     train: dict[str, Any] = {}
     resources: ResourcesFile = ResourcesFile()
     zip: list[Annotated[dict[str, list[Any]], Field(min_length=1)]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from methods.api import BackboneFacts
-from methods.registry import facts, known_names
+from methods.registry import COMING, facts, known_names
 from orchestrator.catalogue import Catalogue
 from orchestrator.spec_problems import named
 from storage.records import BackboneRef, digest
@@ -42,4 +42,5 @@ def shipped_catalogue(missing_weights: Iterable[str] = ()) -> Catalogue:
         backbone_facts=backbone,
         backbone_ref=reference,
         trainer_revision=1,
+        coming_methods=COMING,
     )

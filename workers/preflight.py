@@ -70,7 +70,7 @@ def preflight(running: Running) -> Outcome:
 def _short(job: Job) -> Job:
     recipe = job.recipe
     lr = recipe.lr * _WARM_UP_LR if recipe.warmup_epochs else recipe.lr
-    return replace(job, recipe=replace(recipe, epochs=1, warmup_epochs=0.0, lr=lr))
+    return replace(job, recipe=replace(recipe, epochs=1, cooldown_epochs=0, warmup_epochs=0.0, lr=lr))
 
 
 def _repeated(few: ImageSet, count: int) -> ImageSet:

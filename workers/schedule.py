@@ -10,11 +10,11 @@ from storage.records import Recipe
 def lr_at(recipe: Recipe, time_epochs: float) -> float:
     """The learning rate at a time in epochs (fractional within an epoch), before any per-parameter factor.
 
-    timm's cosine with linear warm-up, as the releases of SSF, GPS and PYRA use it: the cosine runs over all epochs
+    timm's cosine with linear warm-up, as the releases of SSF, GPS and PYRA use it: the cosine runs over `epochs`
     and the warm-up replaces its beginning, so that with warm-up `lr` itself is never quite reached. With
     `schedule_unit: epoch` (SSF, GPS) the rate is held over each epoch; with `epoch_before` (PYRA, whose loop moves
     the rate after an epoch by the number of that epoch) each epoch has the rate that the one before should have had.
-    From the last epoch's end on it is `min_lr`.
+    Behind the cosine, in the `cooldown_epochs`, it is `min_lr`.
     """
     time = time_epochs
     if recipe.schedule_unit != "step":

@@ -1,6 +1,6 @@
 """Training of one job.
 
-    for epoch in 0 .. epochs-1:
+    for epoch in 0 .. epochs + cooldown_epochs - 1:
         with layer randomness seeded by (seed, epoch):
             for batch in the epoch's order, augmentation and mixing, drawn from (seed, epoch):
                 lr      <- schedule(time in epochs) x the parameter's own factor
@@ -87,14 +87,14 @@ class Trainer:
     def run(self, feed: Feed, reporter: Reporter, clock: Stopwatch, after_epoch: AfterEpoch) -> Training:
         """All epochs. Raises Diverged and Stopped."""
         epochs = []
-        for epoch in range(self._recipe.epochs):
+        for epoch in range(self._recipe.total_epochs):
             with clock.timed("train"), seeded(self._job.seed, "layers", epoch):
                 metrics = self._epoch(feed, epoch, reporter)
             self._swap_average()
             metrics |= after_epoch()
-            if epoch + 1 < self._recipe.epochs:
+            if epoch + 1 < self._recipe.total_epochs:
                 self._swap_average()  # after the last epoch the averages stay in place
-            epochs.append(reporter.epoch(epoch + 1, metrics, self._recipe.epochs))
+            epochs.append(reporter.epoch(epoch + 1, metrics, self._recipe.total_epochs))
         return Training(tuple(epochs), state_bytes(self._optimizer))
 
     def _epoch(self, feed: Feed, epoch: int, reporter: Reporter) -> dict[str, float]:
@@ -108,7 +108,7 @@ class Trainer:
             loss, logits = self._loss(batch)
             self._step(loss)
             tally.add(loss, logits, batch.labels)
-            if reporter.step("train", epoch * steps + step + 1, self._recipe.epochs * steps):
+            if reporter.step("train", epoch * steps + step + 1, self._recipe.total_epochs * steps):
                 tally.check(epoch)
         tally.check(epoch)
         return {**tally.metrics(), "lr": lr}

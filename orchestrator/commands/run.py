@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         note(f"{spec.name}: {len(change.new)} new jobs, {len(change.known)} known{dropped}")
         for refusal in made.refused:
             note(f"  left out: {refusal.row} on {refusal.backbone} ({refusal.jobs} jobs): {refusal.reason}")
+        for missing in made.left_out:
+            note(f"  left out: {missing.row}: {missing.reason}")
         if idle:
             note(f"  left out: {len(idle)} prepare jobs; every job that would read what they make is finished")
         outcome = drive(session, made, only, Places.of(args))

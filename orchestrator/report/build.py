@@ -21,6 +21,7 @@ from orchestrator.report.board import (
 from orchestrator.report.measured import Measurements
 from orchestrator.report.removals import removal_notes
 from orchestrator.report.scores import cell, group_means, mean_of, metric_means, ranked, score, whole_mean
+from orchestrator.report.task_notes import task_notes
 from orchestrator.report.titles import backbone_labels, backbone_notes, distinct_titles
 from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
 from storage.store import JobState
@@ -66,6 +67,7 @@ def leaderboard(
     """
     states = list(states)
     drafts = _drafts(state for state in states if state.job.phase is Phase.FINAL)
+    drafts = _joined(drafts) if len(sweeps) == 1 else drafts
     measurements = Measurements(states)
     tasks = _tasks({dataset for draft in drafts for dataset in draft.runs}, places)
     labels = backbone_labels((draft.key.backbone, draft.key.image_size) for draft in drafts)
@@ -137,6 +139,34 @@ def _split_by_axes(key: _Key, members: list[tuple[Recipe, Runs]]) -> list[_Draft
     return list(drafts.values())
 
 
+def _joined(drafts: list[_Draft]) -> list[_Draft]:
+    """One draft where a sweep's own row has other hyper-parameters on other data sets: a release's table, an override.
+
+    Within one sweep a row's name stands for one entry of its spec; across sweeps it may not, so they are not joined.
+    """
+    families: dict[tuple[object, ...], list[_Draft]] = {}
+    for draft in drafts:
+        names = frozenset(state.row for seeds in draft.runs.values() for state in seeds.values())
+        calls = tuple((call.name, call.revision) for call in draft.key.methods)
+        families.setdefault((names, calls, replace(draft.key, methods=()), draft.axes), []).append(draft)
+    found: list[_Draft] = []
+    for members in families.values():
+        datasets = {dataset for draft in members for dataset in draft.runs}
+        is_disjoint = len(datasets) == sum(len(draft.runs) for draft in members)
+        found += [_as_one(members)] if is_disjoint else members
+    return found
+
+
+def _as_one(members: list[_Draft]) -> _Draft:
+    """The hyper-parameters are those of the most data sets; notes of the section say where others hold."""
+    first = min(members, key=lambda draft: (-len(draft.runs), repr(draft.key.methods)))
+    joined = _Draft(first.key, first.axes)
+    for draft in members:
+        joined.recipes |= draft.recipes
+        joined.runs |= draft.runs
+    return joined
+
+
 def _tasks(datasets: set[DatasetRef], places: Mapping[str, Place]) -> dict[DatasetRef, Task]:
     """Columns in the order of `places`, then by name. One name with two contents gets two titles."""
     position = {name: index for index, name in enumerate(places)}
@@ -176,6 +206,7 @@ def _section(
         notes=(
             *backbone_notes({(draft.key.backbone, draft.key.image_size) for draft in drafts}),
             *removal_notes(titled),
+            *task_notes(titled, {dataset: tasks[dataset].title for dataset in columns}),
         ),
     )
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from orchestrator.report.board import Leaderboard, Row, Section, Task
 from orchestrator.report.measured import Measured
 from orchestrator.report.scores import score
-from storage.records import METRICS, SPEED_METRICS, BackboneRef, Recipe, canonical_json, thawed
+from storage.records import METRICS, SPEED_METRICS, BackboneRef, MethodCall, Recipe, canonical_json, thawed
 from storage.records.recipe import recipe_fields
 from storage.store import JobState
 
@@ -34,7 +34,7 @@ def render(board: Leaderboard) -> str:
     metrics = [name for name in board.metrics if name not in (*_EPOCH_ONLY, *SPEED_METRICS)]
     facts = [name for name in metrics if not METRICS[name].is_cost]
     costs = [name for name in metrics if METRICS[name].is_cost]
-    params = sorted({name for section in board.sections for row in section.rows for name in _params(row)})
+    params = sorted({name for section in board.sections for row in section.rows for name in _params(row.methods)})
     recipe = [f"recipe.{name}" for name in recipe_fields()]
     revisions = ["trainer_revision", "method_revisions", "schema"]
     is_measured = any(row.measured for section in board.sections for row in section.rows)
@@ -53,25 +53,22 @@ def render(board: Leaderboard) -> str:
     return sink.getvalue()
 
 
-def _params(row: Row) -> dict[str, str]:
-    return {f"param.{call.name}.{name}": _text(value) for call in row.methods for name, value in call.params}
+@lru_cache
+def _params(methods: tuple[MethodCall, ...]) -> dict[str, str]:
+    return {f"param.{call.name}.{name}": _text(value) for call in methods for name, value in call.params}
 
 
 def _row_values(section: Section, row: Row) -> dict[str, str]:
     revisions = {call.name: call.revision for call in row.methods}
-    return (
-        {
-            "suite": section.suite,
-            "row": row.title,
-            "stack": row.stack,
-            "backbone": row.backbone.label,
-            "rank": _text(row.rank),
-            "trainer_revision": str(row.trainer_revision),
-            "method_revisions": canonical_json(revisions),
-        }
-        | _params(row)
-        | _speed_values(row.measured)
-    )
+    return {
+        "suite": section.suite,
+        "row": row.title,
+        "stack": row.stack,
+        "backbone": row.backbone.label,
+        "rank": _text(row.rank),
+        "trainer_revision": str(row.trainer_revision),
+        "method_revisions": canonical_json(revisions),
+    } | _speed_values(row.measured)
 
 
 def _speed_values(measured: Measured | None) -> dict[str, str]:
@@ -98,6 +95,7 @@ def _job_values(state: JobState, task: Task, metrics: list[str]) -> dict[str, st
         "score_split": job.score_split,
         "data_hash": job.dataset.data_hash,
         "schema": str(job.schema),
+        **_params(job.methods),
         **_input_values(job.backbone),
         **_recipe_values(job.recipe),
         **{name: _text(known[name]) for name in metrics if name in known},

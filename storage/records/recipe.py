@@ -36,6 +36,7 @@ class Recipe:
     warmup_epochs: float | None = None
     warmup_lr: float = 0.0
     min_lr: float = 0.0
+    cooldown_epochs: int = 0  # more epochs at min_lr when the cosine has run through: the release of GPS has 10
     drop_path: float = 0.0
     label_smoothing: float = 0.0
     mixup_alpha: float = 0.0
@@ -51,7 +52,14 @@ class Recipe:
 
     @cached_property
     def canonical(self) -> str:
-        return canonical_json(asdict(self))
+        """The canonical JSON of all fields; `cooldown_epochs`, which came later, only where there are some."""
+        kept = {name: value for name, value in asdict(self).items() if name != "cooldown_epochs" or value}
+        return canonical_json(kept)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs that are trained: those of the schedule and those after it."""
+        return self.epochs + self.cooldown_epochs
 
     @property
     def mixes(self) -> bool:
@@ -112,6 +120,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "warmup_epochs": (0, 100_000),
     "warmup_lr": (0, 1_000),
     "min_lr": (0, 1_000),
+    "cooldown_epochs": (0, 100_000),
     "drop_path": (0, 0.99),
     "label_smoothing": (0, 0.99),
     "mixup_alpha": (0, 100),

@@ -36,6 +36,15 @@ def test_the_same_command_again_runs_nothing(ran, capsys):
     assert captured.out == ""
 
 
+def test_run_leaves_out_a_method_that_is_still_to_come_and_says_so(ran, tmp_path, capsys):
+    _, home = ran
+    (tmp_path / "more.yaml").write_text(SPEC.replace("[linear]", "[linear, ssf]"))
+    assert main(["run", *INLINE, str(tmp_path / "more.yaml"), "--home", str(home)]) == 0
+    said = capsys.readouterr().err
+    assert "0 new jobs, 2 known" in said
+    assert "  left out: ssf: method ssf is not in this version\n" in said
+
+
 def test_the_first_line_names_the_home(ran, capsys):
     _, home = ran
     main(["status", "--home", str(home)])

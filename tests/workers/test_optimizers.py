@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
+from timm.utils import ModelEmaV2
 from torch import nn
 
 from methods.lora import LoRA
@@ -79,6 +80,27 @@ def test_the_average_follows_and_swapping_twice_changes_nothing():
     assert torch.equal(parameters["fc.weight"], torch.ones(4, 3)), "what did not move has not drifted"
     average.swap()
     assert torch.equal(parameters["fc.bias"], torch.full((4,), 2.0))
+
+
+def test_the_average_is_timm_s_of_the_trained_values_and_leaves_the_others_alone():
+    """The releases of GPS and SSF average the whole model (ModelEmaV2); here only what is trained has an average."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))
+    frozen = model[0].weight.detach().clone()
+    model[0].weight.requires_grad_(False)
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    theirs, ours = ModelEmaV2(model, decay=0.9998), Average(trained, 0.9998)
+    optimizer = torch.optim.Adam(trained.values(), lr=1e-2)
+    for _ in range(50):
+        optimizer.zero_grad()
+        model(torch.randn(8, 6)).square().mean().backward()
+        optimizer.step()
+        theirs.update(model)
+        ours.update()
+    ours.swap()
+    for name, value in trained.items():
+        assert torch.allclose(value, theirs.module.get_parameter(name), rtol=0, atol=1e-6), name
+    assert torch.equal(model[0].weight, frozen)
 
 
 @pytest.mark.parametrize(

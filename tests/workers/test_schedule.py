@@ -1,13 +1,35 @@
-"""The learning rate: golden numbers of the GPS release (timm's per-epoch cosine), and the steps between."""
+"""The learning rate: the traces of the releases of GPS and PYRA, epoch by epoch, and the steps between."""
 
 from __future__ import annotations
 
 import pytest
+import torch
+from timm.scheduler import CosineLRScheduler
 
 from storage.records import Recipe
 from workers.schedule import lr_at
 
-RELEASE = Recipe(epochs=100, lr=3e-3, warmup_epochs=10, warmup_lr=1e-7, min_lr=1e-8, schedule_unit="epoch")
+GPS = Recipe(
+    epochs=100, cooldown_epochs=10, lr=3e-3, warmup_epochs=10, warmup_lr=1e-7, min_lr=1e-8, schedule_unit="epoch"
+)
+PYRA = Recipe(epochs=100, lr=1e-3, warmup_epochs=10, warmup_lr=1e-6, min_lr=1e-5, schedule_unit="epoch_before")
+
+
+def timms_rate(recipe: Recipe, calls: list[int]) -> float:
+    """What timm's own scheduler leaves in an optimizer after `step(epoch)` for each of these epochs."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    scheduler = CosineLRScheduler(
+        optimizer,
+        t_initial=recipe.epochs,
+        lr_min=recipe.min_lr,
+        warmup_t=int(recipe.warmup_epochs or 0),
+        warmup_lr_init=recipe.warmup_lr,
+        cycle_limit=1,
+    )
+    for epoch in calls:
+        scheduler.step(epoch)
+    rate: float = optimizer.param_groups[0]["lr"]
+    return rate
 
 
 @pytest.mark.parametrize(
@@ -19,16 +41,20 @@ RELEASE = Recipe(epochs=100, lr=3e-3, warmup_epochs=10, warmup_lr=1e-7, min_lr=1
         (9, 2.70001e-3),
         (10, 2.926585e-3),
         (50, 1.500005e-3),
-        (99, 7.5016e-7),
+        (99, 7.501570e-7),
+        (100, 1e-8),
         (109, 1e-8),
     ],
 )
-def test_the_epoch_unit_gives_the_numbers_of_the_release(epoch, expected):
-    assert lr_at(RELEASE, epoch) == pytest.approx(expected, rel=2e-5)
-    assert lr_at(RELEASE, epoch + 0.75) == lr_at(RELEASE, epoch), "held over the epoch"
+def test_the_epoch_unit_gives_the_trace_of_gps_s_release(epoch, expected):
+    assert f"{lr_at(GPS, epoch):.6e}" == f"{expected:.6e}"
+    assert lr_at(GPS, epoch + 0.75) == lr_at(GPS, epoch), "held over the epoch"
 
 
-PYRA = Recipe(epochs=100, lr=1e-3, warmup_epochs=10, warmup_lr=1e-6, min_lr=1e-5, schedule_unit="epoch_before")
+def test_gps_s_release_trains_110_epochs_with_the_rates_of_timm():
+    assert GPS.total_epochs == 110
+    found = [lr_at(GPS, epoch) for epoch in range(GPS.total_epochs)]
+    assert found == pytest.approx([timms_rate(GPS, [epoch]) for epoch in range(110)], rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +71,16 @@ PYRA = Recipe(epochs=100, lr=1e-3, warmup_epochs=10, warmup_lr=1e-6, min_lr=1e-5
         (99, 1.097677e-5),
     ],
 )
-def test_the_rate_that_lags_one_epoch_gives_the_numbers_of_pyra_s_release(epoch, expected):
-    assert lr_at(PYRA, epoch) == pytest.approx(expected, rel=1e-6)
+def test_the_rate_that_lags_one_epoch_gives_the_trace_of_pyra_s_release(epoch, expected):
+    assert f"{lr_at(PYRA, epoch):.6e}" == f"{expected:.6e}"
     assert lr_at(PYRA, epoch + 0.75) == lr_at(PYRA, epoch), "held over the epoch"
+
+
+def test_pyra_s_release_moves_timm_s_rate_after_each_epoch_by_that_epoch_s_number():
+    assert PYRA.total_epochs == 100
+    found = [lr_at(PYRA, epoch) for epoch in range(100)]
+    assert found == pytest.approx([timms_rate(PYRA, list(range(epoch))) for epoch in range(100)], rel=1e-12)
+    assert max(found) == found[11] < PYRA.lr
 
 
 def test_the_step_unit_moves_within_the_epoch():

@@ -17,3 +17,17 @@ def test_progress_comes_at_most_five_times_a_second_between_epochs(a_job, run):
     assert len(heard) - len(between) == 60
     assert len(between) <= 5 * result.metrics["wall_s"] + 1
     assert {progress.stage for progress in heard} <= {"load", "features", "train", "evaluate"}
+
+
+def test_cooldown_epochs_are_trained_at_the_lowest_rate_behind_the_schedule(a_job, run):
+    recipe = {"epochs": 2, "cooldown_epochs": 2, "lr": 1e-2, "min_lr": 1e-6, "schedule_unit": "epoch"}
+    stages = []
+
+    def listen(progress):
+        stages.append((progress.done, progress.total))
+        return Verdict.CONTINUE
+
+    result = run(a_job("linear", recipe=recipe), listen)
+    assert [epoch.epoch for epoch in result.epochs] == [1, 2, 3, 4]
+    assert [epoch.metrics["lr"] for epoch in result.epochs] == [1e-2, 1e-6 + (1e-2 - 1e-6) / 2, 1e-6, 1e-6]
+    assert stages and all(done <= total for done, total in stages)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import random
 import statistics
 from dataclasses import replace
 
 import pytest
 
+from orchestrator.report import csv as csv_format
 from orchestrator.report.board import Place
 from orchestrator.report.build import leaderboard
 from storage.records import METRICS, BackboneRef, Phase, Recipe
@@ -254,3 +257,36 @@ def test_a_board_of_a_part_of_a_suite_says_so(toy):
     assert section.notes == ("2 of the 3 tasks of toy are shown: averages are of these alone.",)
     (section,) = board_of(toy.row(toy.Run(), (90.0, 80.0, 70.0)), toy.places).sections
     assert section.notes == ()
+
+
+def by_task(toy, label="gps"):
+    """One row of a sweep with another K on count, as a release's table gives it."""
+    runs = toy.row(toy.Run(stack="gps", params={"connections_per_neuron": 1}, label=label), (50.0, 60.0, 70.0))
+    more = {"params": {"connections_per_neuron": 2}}
+    return [replace(run, **more) if run.dataset == "toy/count" else run for run in runs]
+
+
+def test_a_sweep_s_row_with_other_hyper_parameters_on_one_task_is_one_row_that_says_so(toy):
+    (section,) = leaderboard([run.state for run in by_task(toy)], {}, sweeps=["one"]).sections
+    (row,) = section.rows
+    assert (row.title, row.done, row.mean_of_tasks) == ("gps", 6, 60.0)
+    assert "gps: connections_per_neuron is 1 on birds, digits, 2 on count" in section.notes
+    lines = list(csv.DictReader(io.StringIO(csv_format.render(board_in_sweep(by_task(toy))))))
+    found = {line["dataset"]: line["param.gps.connections_per_neuron"] for line in lines}
+    assert found == {"toy/digits": "1", "toy/birds": "1", "toy/count": "2"}
+
+
+def board_in_sweep(runs):
+    return leaderboard([run.state for run in runs], {}, sweeps=["one"])
+
+
+def test_across_sweeps_one_name_may_mean_two_things_and_stays_two_rows(toy):
+    for sweeps in ((), ("one", "two")):
+        (section,) = leaderboard([run.state for run in by_task(toy)], {}, sweeps=sweeps).sections
+        assert [row.mean_of_tasks for row in section.rows] == [None, None]
+
+
+def test_hyper_parameters_that_meet_on_a_task_are_rows_of_their_own(toy):
+    both = toy.row(toy.Run(stack="gps", params={"connections_per_neuron": 2}, label="gps"), (1.0, 2.0, 3.0))
+    (section,) = board_in_sweep([*by_task(toy), *both]).sections
+    assert len(section.rows) > 1
