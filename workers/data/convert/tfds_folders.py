@@ -1,8 +1,8 @@
 """A prepared folder of TensorFlow Datasets: `features.json`, `dataset_info.json` and TFRecord shards.
 
 Read without TensorFlow. Encoded images are written as they are; plain uint8 tensors, and images whose pixels VTAB's
-rule scales (dSprites: 0 and 1), become PNG. Under the name of a VTAB-1k task VTAB's splits and labels are taken, under any
-other name the splits that are there.
+rule scales (dSprites: 0 and 1), become PNG. Under the name of a VTAB-1k task VTAB's splits and labels are taken, under
+any other name the splits that are there.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _BY_FLAG: _Splits = {"train": {"train": True}, "test": {"train": False}}
 @dataclass(frozen=True)
 class _Set:
     """`marks`: files or folders under `root` that only this class has; `splits`: split -> arguments of the class, {}
-    for one without splits; `files`, `labels`: attributes that hold paths and labels, for classes that take no `loader`."""
+    for one without splits; `files`, `labels`: attributes that hold paths and labels, where a class takes no loader."""
 
     marks: tuple[str, ...]
     splits: _Splits

@@ -98,7 +98,9 @@ def write_shards(folder: Path, name: str, split: str, shards: Sequence[Sequence[
     return {"name": split, "shardLengths": [str(len(shard)) for shard in shards]}
 
 
-def write_tfds(folder: Path, name: str, features: dict[str, object], splits: dict[str, Sequence[Sequence[bytes]]]) -> Path:
+def write_tfds(
+    folder: Path, name: str, features: dict[str, object], splits: dict[str, Sequence[Sequence[bytes]]]
+) -> Path:
     """A prepared folder of TensorFlow Datasets."""
     infos = [write_shards(folder, name, split, shards) for split, shards in splits.items()]
     put(folder / "dataset_info.json", json.dumps({"name": name, "version": "3.0.2", "splits": infos}).encode())

@@ -70,5 +70,5 @@ def test_damage_is_named_with_its_place(tmp_path, spoil, words):
 
 
 def test_what_is_no_example_is_told():
-    with pytest.raises(ConversionFailed, match="no tf.train.Example"):
+    with pytest.raises(ConversionFailed, match=r"no tf\.train\.Example"):
         features(b"\xff\xff\xff")

@@ -55,7 +55,9 @@ def test_a_torn_download_is_told_by_torchvisions_own_checksum(cifar, root, take)
     source, _ = cifar
     batch = source / "cifar-10-batches-py" / "test_batch"
     batch.write_bytes(batch.read_bytes()[:-1])
-    with pytest.raises(ConversionFailed, match=r"CIFAR10 cannot be read \(train\).*\n.*CIFAR10 cannot be read \(test\)"):
+    with pytest.raises(
+        ConversionFailed, match=r"CIFAR10 cannot be read \(train\).*\n.*CIFAR10 cannot be read \(test\)"
+    ):
         take(source)
     assert not root.exists()
 

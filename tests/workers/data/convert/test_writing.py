@@ -86,7 +86,9 @@ def test_a_killed_process_leaves_whole_files_only_and_the_next_one_goes_on(tmp_p
         process.send_signal(signal.SIGKILL)
     images = list((root / "mine" / "images").rglob("*.png"))
     assert 5 <= len(images) < 60
-    assert all(path.read_bytes() == (source / path.relative_to(root / "mine" / "images")).read_bytes() for path in images)
+    assert all(
+        path.read_bytes() == (source / path.relative_to(root / "mine" / "images")).read_bytes() for path in images
+    )
     assert not (root / "mine" / "test.txt").exists()
     put(root / "mine" / ".converting" / "7", b"half a file")  # where a kill hits a copy
     assert take(source).written == 60 - len(images) + 5, "the rest, four lists and the names of the classes"
@@ -125,7 +127,7 @@ def test_two_at_once_do_not_meet(source, root, take):
 
 def test_another_conversion_of_that_name_is_refused(source, root, expected, tmp_path, take):
     take(source)
-    with pytest.raises(ConversionFailed, match="holds another conversion \\(done, from .*source\\)"):
+    with pytest.raises(ConversionFailed, match=r"holds another conversion \(done, from .*source\)"):
         take(class_tree(tmp_path / "other", splits=("train", "test"), each=4))
     with pytest.raises(ConversionFailed, match="holds another conversion"):
         take(source, seed=1)
