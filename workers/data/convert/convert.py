@@ -22,6 +22,8 @@ from workers.data.locations import VTAB_SUITE
 from workers.errors import ConversionFailed, WorkerError
 
 _VTAB_SIZES = (800, 200)
+_WALKED = ("folders", "parquet")
+"""Kinds that take whatever lies under the source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,11 @@ def _sets(request: ConversionRequest, name: str) -> Sequence[tuple[Path, str]]:
 def _planned(request: ConversionRequest, source: SourceRequest, name: str, wanted: str) -> _Plan:
     """Raises ConversionFailed."""
     dataset = meant(wanted, request.root)
+    folder = request.root / folder_for(wanted, dataset)
+    if name in _WALKED and folder.resolve().is_relative_to(source.path.resolve()):
+        raise ConversionFailed(
+            f"{folder} lies in the source {source.path} and would become part of it; choose another --to"
+        )
     listing = kind(name).read(replace(source, task=dataset))
     if broken := _unlistable(listing):
         raise ConversionFailed(told(f"{source.path} cannot become {wanted}", broken))
@@ -120,7 +127,6 @@ def _planned(request: ConversionRequest, source: SourceRequest, name: str, wante
     }
     if _has_masks(listing):
         card["lists"] = {"val": [one.name for one in splits.val], "test": [one.name for one in splits.test]}
-    folder = request.root / folder_for(wanted, dataset)
     writing = Writing(folder=folder, files=_files(listing), texts=texts, card=card, link=request.link)
     shown = dataset.name if dataset is not None else f"{LOCAL_SUITE}/{folder.name}"
     return _Plan(shown, kind_shown, splits, writing, (*listing.notes, *splits.rules), classes)

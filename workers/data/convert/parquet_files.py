@@ -93,8 +93,14 @@ def read(request: SourceRequest) -> Listing:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix in (".parquet", ".arrow") else []
-    saved = sorted(path.glob("**/data-*-of-*.arrow"))
-    return saved or sorted(file for file in path.glob("**/*.parquet") if not file.name.startswith("."))
+    saved = _within(path, "data-*-of-*.arrow")
+    return saved or _within(path, "*.parquet")
+
+
+def _within(path: Path, pattern: str) -> list[Path]:
+    """Files in the folder and two levels below it (the hub's `CONFIG/train/0000.parquet`), no deeper."""
+    found = (file for prefix in ("", "*/", "*/*/") for file in path.glob(f"{prefix}{pattern}"))
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def _split_of(file: Path, root: Path) -> str | None:

@@ -21,6 +21,7 @@ import numpy as np
 from workers.data.check_findings import some
 from workers.data.convert.pixels import png
 from workers.data.convert.source import Example, Listing, Problems, SourceRequest, ending_of
+from workers.data.convert.tfds_features import classes_of, described, is_image, shape_of
 from workers.data.convert.tfrecord import Record, features, payload, records
 from workers.data.convert.vtab_rule import RULES, VtabRule
 from workers.data.locations import VTAB_SUITE
@@ -80,18 +81,18 @@ class _Reader:
 def read(request: SourceRequest) -> Listing:
     """Raises ConversionFailed."""
     folder, problems = request.path, Problems(request.path)
-    info, described = (_json(folder / name, problems) for name in ("dataset_info.json", "features.json"))
+    info, document = (_json(folder / name, problems) for name in ("dataset_info.json", "features.json"))
     problems.raise_if_any()
     rule = RULES.get(request.task.own_name) if request.task and request.task.suite == VTAB_SUITE else None
     counts = _counts(info, folder, problems)
     if rule is not None:
         _check_name(info, rule, problems)
-    reader = _reader(described, request, rule, problems)
+    reader = _reader(document, request, rule, problems)
     problems.raise_if_any()
     if reader is None:
         raise ConversionFailed(f"{folder} has no images")
     slices = _vtab_slices(rule, counts, problems) if rule is not None else _own_slices(counts)
-    examples = [example for part in slices for example in _examples(folder, counts, part, reader, problems)]
+    examples = [example for part in slices for example in _examples(counts, part, reader, problems)]
     problems.raise_if_any()
     return Listing(
         examples=tuple(examples),
@@ -139,10 +140,10 @@ def _check_name(info: dict[str, Any], rule: VtabRule, problems: Problems) -> Non
 
 
 def _reader(
-    described: dict[str, Any], request: SourceRequest, rule: VtabRule | None, problems: Problems
+    document: dict[str, Any], request: SourceRequest, rule: VtabRule | None, problems: Problems
 ) -> _Reader | None:
-    known: dict[str, Any] = described.get("featuresDict", {}).get("features", {})
-    images = {name: feature for name, feature in known.items() if _is_image(feature)}
+    known = described(document)
+    images = {name: feature for name, feature in known.items() if is_image(feature)}
     image = "image" if "image" in images else next(iter(images), None)
     if image is None:
         problems.add(f"features.json describes no image; it has {', '.join(known) or 'nothing'}")
@@ -153,18 +154,9 @@ def _reader(
     if not by_rule and (label is None or label not in known):
         problems.add(f"which feature is the label? Name it with --label; there are: {', '.join(labels) or 'none'}")
         return None
-    classes = None if by_rule or label is None else known[label].get("classLabel", {}).get("numClasses")
-    shape = None if "image" in images[image] else _shape(images[image])
-    return _Reader(image, shape, None if by_rule else label, int(classes) if classes else None, rule)
-
-
-def _is_image(feature: dict[str, Any]) -> bool:
-    return "image" in feature or ("tensor" in feature and feature["tensor"].get("dtype") == "uint8"
-                                  and len(_shape(feature)) in (2, 3))  # fmt: skip
-
-
-def _shape(feature: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(int(size) for size in feature["tensor"].get("shape", {}).get("dimensions", []))
+    classes = None if by_rule or label is None else classes_of(known[label])
+    shape = None if "image" in images[image] else shape_of(images[image])
+    return _Reader(image, shape, None if by_rule else label, classes, rule)
 
 
 def _own_slices(counts: dict[str, dict[Path, int]]) -> list[_Slice]:
@@ -186,7 +178,7 @@ def _vtab_slices(rule: VtabRule, counts: dict[str, dict[Path, int]], problems: P
 
 
 def _examples(
-    folder: Path, counts: dict[str, dict[Path, int]], part: _Slice, reader: _Reader, problems: Problems
+    counts: dict[str, dict[Path, int]], part: _Slice, reader: _Reader, problems: Problems
 ) -> Iterator[Example]:
     """The examples of one slice, each read and checked once now; its bytes are read again when they are written."""
     name = {"train": "train800", "val": "val200"}.get(part.split, part.split) if reader.rule else part.split

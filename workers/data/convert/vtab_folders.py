@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workers.data.check_findings import some
+from workers.data.check_lists import CLASS_NAMES
 from workers.data.convert.source import Example, Listing, Problems, SourceRequest, ending_of
 from workers.data.folders import VTAB_LISTS
 from workers.data.locations import VTAB_SUITE
@@ -63,9 +64,7 @@ def tasks(path: Path) -> tuple[tuple[Path, str], ...]:
 def read(request: SourceRequest) -> Listing:
     """Raises ConversionFailed."""
     folder, problems = request.path, Problems(request.path)
-    lists = {
-        split: read_lines(folder / name, problems) for split, name in VTAB_LISTS.items() if (folder / name).exists()
-    }
+    lists = {split: _lines(folder / name, problems) for split, name in VTAB_LISTS.items() if (folder / name).exists()}
     for split in ("train800val200", "test"):
         if split not in lists:
             problems.add(f"{VTAB_LISTS[split]} is missing")
@@ -93,10 +92,16 @@ def read(request: SourceRequest) -> Listing:
         for relative, label in lists[split]
     )
     notes += _lossy(request, folder, lists["train800"])
-    return Listing(examples=examples, suite=VTAB_SUITE, trainval=trainval, notes=tuple(notes))
+    return Listing(examples=examples, classes=_names(folder), suite=VTAB_SUITE, trainval=trainval, notes=tuple(notes))
 
 
-def read_lines(path: Path, problems: Problems) -> Lines:
+def _names(folder: Path) -> tuple[str, ...]:
+    """Lines of `classes.txt`, which some copies have; () where there is none."""
+    file = folder / CLASS_NAMES
+    return tuple(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else ()
+
+
+def _lines(path: Path, problems: Problems) -> Lines:
     """Lines `path label` of a list; what is no such line becomes a problem."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

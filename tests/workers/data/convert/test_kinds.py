@@ -17,12 +17,12 @@ def test_nothing_known_lists_what_was_looked_for(tmp_path):
 
 
 def test_two_kinds_at_once_are_not_guessed(tmp_path, take):
-    class_tree(tmp_path, splits=("train", "test"))
-    put(tmp_path / "train.txt", b"train/a/0_x.png 0\n")
-    put(tmp_path / "test.txt", b"test/a/0_x.png 0\n")
+    source = class_tree(tmp_path / "source", splits=("train", "test"))
+    put(source / "train.txt", b"train/a/0_x.png 0\n")
+    put(source / "test.txt", b"test/a/0_x.png 0\n")
     with pytest.raises(ConversionFailed, match="looks like folders and like list; say which it is with --from"):
-        take(tmp_path)
-    assert take(tmp_path, kind="folders").kind == "folders"
+        take(source)
+    assert take(source, kind="folders").kind == "folders"
 
 
 def test_a_source_that_is_not_there_and_a_kind_that_is_not_known(tmp_path, take):
@@ -51,6 +51,12 @@ def test_own_splits_never_take_a_benchmarks_name(tmp_path, root, take, name, wor
     with pytest.raises(ConversionFailed, match=words):
         take(class_tree(tmp_path / "source", splits=("train", "test")), name)
     assert not root.exists()
+
+
+def test_a_target_inside_the_source_is_refused(tmp_path, take, root):
+    class_tree(root, splits=("train", "test"))
+    with pytest.raises(ConversionFailed, match="would become part of it; choose another --to"):
+        take(root)
 
 
 def test_a_set_of_a_suite_of_ones_own_goes_where_that_suite_looks(tmp_path, root, take):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,30 @@ def test_encoded_images_are_written_as_they_are(tmp_path, root, take):
     assert listed(root / "mine", "test.txt")[4] == ("images/test/000004.png", str(24 % 3))
     assert (root / "mine" / "images" / "test" / "000004.png").read_bytes() == encoded(24)
     assert (root / "mine" / "classes.txt").read_text() == "crow\nduck\nwren\n"
+
+
+OLDEST = {
+    "type": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+    "content": {
+        "image": {
+            "type": "tensorflow_datasets.core.features.image_feature.Image",
+            "content": {"shape": [None, None, 3], "dtype": "uint8", "encoding_format": "jpeg"},
+        },
+        "label": {
+            "type": "tensorflow_datasets.core.features.class_label_feature.ClassLabel",
+            "content": {"num_classes": 3},
+        },
+    },
+}
+INNER = {"features": {"image": IMAGE, "label": class_label(3)}}
+BETWEEN = {"type": OLDEST["type"], "proto_cls": "tensorflow_datasets.FeaturesDict"}
+
+
+@pytest.mark.parametrize("document", [OLDEST, {**BETWEEN, "content": INNER}, {**BETWEEN, "content": json.dumps(INNER)}])
+def test_older_spellings_of_the_features_mean_the_same(tmp_path, root, take, document):
+    take(write_birds(tmp_path / "birds"))
+    put(tmp_path / "birds" / "features.json", json.dumps(document).encode())
+    assert take(tmp_path / "birds").written == 0
 
 
 def test_plain_tensors_become_png_without_loss(tmp_path, root, take):

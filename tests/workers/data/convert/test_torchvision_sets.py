@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,95 @@ def test_eurosat_has_no_splits_and_gets_them(tmp_path, root, take):
     converted = take(tmp_path)
     assert (converted.kind, dict(converted.sizes)) == ("torchvision", {"train": 29, "val": 3, "test": 8})
     assert (root / "mine" / "classes.txt").read_text() == "Forest\nRiver\n"
+
+
+def tree(root: Path, parts: dict[str, int], ending: str = "jpg") -> None:
+    """`parts`: folder -> number of images in it, each another one."""
+    for seed, (folder, count) in enumerate(parts.items()):
+        for index in range(count):
+            put(root / folder / f"{seed}_{index}.{ending}", encoded(100 * seed + index, "JPEG"))
+
+
+def country(root: Path) -> None:
+    tree(root / "country211", {f"{split}/{name}": 2 for split in ("train", "valid", "test") for name in ("AD", "ZW")})
+
+
+def rendered(root: Path) -> None:
+    parts = {f"{split}/{name}": 2 for split in ("train", "valid", "test") for name in ("negative", "positive")}
+    tree(root / "rendered-sst2", parts, "png")
+
+
+def imagenette(root: Path) -> None:
+    wnids = ("n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916", "n03417042", "n03425413",
+             "n03445777", "n03888257")  # fmt: skip
+    tree(root / "imagenette2", {f"{split}/{wnid}": 2 for split in ("train", "val") for wnid in wnids}, "JPEG")
+
+
+def food(root: Path) -> None:
+    base = root / "food-101"
+    for split, first in (("train", 0), ("test", 10)):
+        names = {name: [f"{name}/{first + index}" for index in range(10)] for name in ("pie", "soup")}
+        put(base / "meta" / f"{split}.json", json.dumps(names).encode())
+        for number, name in enumerate(name for every in names.values() for name in every):
+            put(base / "images" / f"{name}.jpg", encoded(first + number, "JPEG"))
+
+
+def aircraft(root: Path) -> None:
+    data = root / "fgvc-aircraft-2013b" / "data"
+    put(data / "variants.txt", b"A380\nJu-52\n")
+    for part, split in enumerate(("train", "val", "test")):
+        numbers = range(4 * part, 4 * part + 4)
+        lines = [f"{number:07d} {('A380', 'Ju-52')[number % 2]}\n" for number in numbers]
+        put(data / f"images_variant_{split}.txt", "".join(lines).encode())
+        for number in numbers:
+            put(data / "images" / f"{number:07d}.jpg", encoded(number, "JPEG"))
+
+
+def sun(root: Path) -> None:
+    put(root / "SUN397" / "ClassName.txt", b"/a/abbey\n/b/bay\n")
+    tree(root / "SUN397", {"a/abbey": 10, "b/bay": 10})
+    for number, path in enumerate(sorted((root / "SUN397").rglob("*.jpg"))):
+        path.rename(path.with_name(f"sun_{number}.jpg"))
+
+
+def signs(root: Path) -> None:
+    tree(root / "gtsrb" / "GTSRB" / "Training", {"00000": 10, "00001": 10}, "ppm")
+    tree(root / "gtsrb" / "GTSRB" / "Final_Test", {"Images": 4}, "ppm")
+    rows = "".join(f"0_{index}.ppm;{index % 2}\n" for index in range(4))
+    put(root / "gtsrb" / "GT-final_test.csv", f"Filename;ClassId\n{rows}".encode())
+
+
+@pytest.mark.parametrize(
+    ("build", "sizes"),
+    [
+        (country, {"train": 4, "val": 4, "test": 4}),
+        (rendered, {"train": 4, "val": 4, "test": 4}),
+        (imagenette, {"train": 18, "val": 2, "test": 20}),
+        (food, {"train": 18, "val": 2, "test": 20}),
+        (aircraft, {"train": 4, "val": 4, "test": 4}),
+        (sun, {"train": 14, "val": 2, "test": 4}),
+        (signs, {"train": 18, "val": 2, "test": 4}),
+    ],
+)
+def test_sets_of_files_are_recognised_and_keep_every_byte(tmp_path, root, take, build, sizes):
+    build(tmp_path / "downloads")
+    converted = take(tmp_path / "downloads")
+    assert (converted.kind, dict(converted.sizes)) == ("torchvision", sizes)
+    for path, _ in listed(root / "mine", "test.txt"):
+        original = tmp_path / "downloads" / path.removeprefix("images/")
+        assert (root / "mine" / path).read_bytes() == original.read_bytes()
+    assert {label for _, label in listed(root / "mine", "test.txt")} >= {"0", "1"}
+
+
+def test_mnists_idx_files_become_png(tmp_path, root, take):
+    data = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    raw = tmp_path / "MNIST" / "raw"
+    for part in ("train", "t10k"):
+        put(raw / f"{part}-images-idx3-ubyte", struct.pack(">4i", 0x803, *data.shape) + data.tobytes())
+        put(raw / f"{part}-labels-idx1-ubyte", struct.pack(">2i", 0x801, 20) + bytes(index % 10 for index in range(20)))
+    assert dict(take(tmp_path).sizes) == {"train": 18, "val": 2, "test": 20}
+    assert np.array_equal(pixels(root / "mine" / "images" / "test" / "000007.png"), data[7])
+    assert listed(root / "mine", "test.txt")[7] == ("images/test/000007.png", "7")
 
 
 def test_a_class_that_is_not_known_and_files_that_are_not_there(tmp_path, take):

@@ -45,11 +45,12 @@ def small(tmp_path: Path) -> Path:
 
 def test_a_published_task_keeps_its_lists_and_loses_its_second_copies(tmp_path, root, take):
     source = write_noah(tmp_path / "kitti_dist", KITTI)
+    put(source / "classes.txt", b"near\nfar\nfarther\nnone\n")
     converted = take(source, None)
     assert (converted.name, converted.kind) == ("vtab1k/kitti", "vtab")
     assert converted.folder == root / "vtab1k" / "kitti"
     assert info("vtab1k/kitti", root).test == 711
-    for split in ("train800", "val200", "test"):
+    for split in ("train800", "val200", "test", "classes"):
         name = f"{split}.txt"
         assert (converted.folder / name).read_bytes() == (source / name).read_bytes()
     assert read_list(converted.folder, "train800val200") == (
