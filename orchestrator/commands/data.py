@@ -146,6 +146,8 @@ def _card(item: Whereabouts, differing: tuple[Path, ...]) -> str:
     if item.state == MISSING:
         lines.append(f"  expected  {item.expected}" if item.expected else f"  missing   {item.problem}")
         lines.append(f"  lists     {' '.join(item.lists)}, lines `relative/path label`")
+        if item.expected:
+            lines.append(f"  convert   sweepboard data convert SOURCE --as {item.name}, where SOURCE has its splits")
     word = "images" if item.state == HERE else "sizes"
     lines.append(
         f"  {word:<9} train+val {_training_text(item)}, test {_count(item.sizes['test'])}; classes "

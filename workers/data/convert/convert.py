@@ -22,6 +22,9 @@ from workers.data.locations import VTAB_SUITE
 from workers.errors import ConversionFailed, WorkerError
 
 _VTAB_SIZES = (800, 200)
+_LABELLED = ("parquet", "tfds")
+"""Kinds whose label is a column that may be chosen."""
+
 _WALKED = ("folders", "parquet")
 """Kinds that take whatever lies under the source."""
 
@@ -64,6 +67,12 @@ def convert(request: ConversionRequest, progress: Told) -> tuple[Converted, ...]
     name, _, part = (request.kind or detected(request.source)).partition(":")
     if name not in KINDS:
         raise ConversionFailed(f"--from {name}: no such kind; known: {', '.join(KINDS)}")
+    if part and name != "torchvision":
+        raise ConversionFailed(
+            f"--from {name}:{part}: only torchvision has classes to choose from; write --from {name}"
+        )
+    if request.label is not None and name not in _LABELLED:
+        raise ConversionFailed(f"--label is for {' and '.join(_LABELLED)}; a source of kind {name} has one label")
     planned: list[_Plan] = []
     failures: list[str] = []
     for path, wanted in _sets(request, name):

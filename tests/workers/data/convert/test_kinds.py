@@ -30,6 +30,10 @@ def test_a_source_that_is_not_there_and_a_kind_that_is_not_known(tmp_path, take)
         take(tmp_path / "gone")
     with pytest.raises(ConversionFailed, match="--from zip: no such kind; known: vtab, vpt"):
         take(tmp_path, kind="zip")
+    with pytest.raises(ConversionFailed, match="--from list:CIFAR10: only torchvision has classes to choose from"):
+        take(tmp_path, kind="list:CIFAR10")
+    with pytest.raises(ConversionFailed, match="--label is for parquet and tfds"):
+        take(tmp_path, kind="folders", label="kind")
 
 
 @pytest.mark.parametrize(
