@@ -24,6 +24,7 @@ class WorkerError(Exception):
     ├── ArtifactMissing    a shared artifact is not where the home should have it
     ├── MeasureFailed      the process that measures speed and memory ended without an answer
     ├── ExportFailed       a trained model cannot be written as asked, or what was written is not the model
+    ├── ConversionFailed   a source of images cannot be taken over as asked, or not be written
     └── Diverged           the loss became NaN or infinite
     """
 
@@ -84,6 +85,10 @@ class MeasureFailed(WorkerError):
 
 class ExportFailed(WorkerError):
     """A trained model cannot be written as asked, or what was written does not give its logits."""
+
+
+class ConversionFailed(WorkerError):
+    """A source of images cannot be taken over as asked, or the target cannot be written."""
 
 
 class Diverged(WorkerError):

@@ -1,5 +1,5 @@
 """`sweepboard data list` and `sweepboard data where`: the data sets that a spec can name, and where they are.
-`sweepboard data check` is in `data_check.py`.
+`sweepboard data check` is in `data_check.py`, `data convert` in `data_convert.py`.
 
 Exit codes: 0 done, whether anything is missing or not; 2 no such suite or data set, or a `datasets.yaml` that is wrong.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.commands import data_check
+from orchestrator.commands import data_check, data_convert
 from orchestrator.errors import UsageError
 from orchestrator.session import Session, add_command, add_home_argument, note, open_session, out
 from workers.data.catalogue import LOCAL_SUITE, expand, suites
@@ -31,10 +31,11 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
         command.add_argument("--json", action="store_true", help="machine-readable")
         add_home_argument(command)
     data_check.add(parts)
+    data_convert.add(parts)
 
 
 def run(args: argparse.Namespace) -> int:
-    raise UsageError("`sweepboard data` takes an action: list, where or check")
+    raise UsageError("`sweepboard data` takes an action: list, where, check or convert")
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -145,6 +146,8 @@ def _card(item: Whereabouts, differing: tuple[Path, ...]) -> str:
     if item.state == MISSING:
         lines.append(f"  expected  {item.expected}" if item.expected else f"  missing   {item.problem}")
         lines.append(f"  lists     {' '.join(item.lists)}, lines `relative/path label`")
+        if item.expected:
+            lines.append(f"  convert   sweepboard data convert SOURCE --as {item.name}, where SOURCE has its splits")
     word = "images" if item.state == HERE else "sizes"
     lines.append(
         f"  {word:<9} train+val {_training_text(item)}, test {_count(item.sizes['test'])}; classes "
