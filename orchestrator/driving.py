@@ -160,6 +160,7 @@ def _site(session: Session, made: Plan, places: Places) -> Site:
         threads=places.threads,
         weights=made.weights,
         data=_folders(session, made),
+        cache_gib=session.cache_gib,
     )
 
 

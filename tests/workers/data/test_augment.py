@@ -8,7 +8,8 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from storage.records import Recipe
-from workers.data.augment import adjusted, colour_jitter, contrastive_view, flipped, random_resized_crop
+from workers.data.augment import adjusted, colour_jitter, flipped, random_resized_crop, recoloured
+from workers.data.crops import random_boxes
 from workers.data.mixing import mixed
 
 AMOUNTS = torch.tensor([-0.4, -0.1, 0.05, 0.4])
@@ -57,9 +58,9 @@ def test_a_crop_equals_torchvisions_resized_crop_inside_the_box():
 
 
 def test_the_share_of_area_is_spread_over_the_published_range(images):
-    from workers.data.augment import _boxes
-
-    _, _, height, width = _boxes(4000, 224, 224, torch.Generator().manual_seed(0))
+    side = torch.full((4000,), 224.0)
+    boxes = random_boxes(side, side, torch.Generator().manual_seed(0))
+    height, width = boxes.height, boxes.width
     area, ratio = height * width / 224**2, width / height
     assert area.min() >= 0.075
     assert area.max() <= 1.0
@@ -78,8 +79,8 @@ def test_flips_mirror_half_of_the_images():
 
 def test_a_contrastive_view_is_repeatable_and_stays_in_range(images):
     many = images.repeat(32, 1, 1, 1)
-    one = contrastive_view(many, "bicubic", torch.Generator().manual_seed(1))
-    assert torch.equal(one, contrastive_view(many, "bicubic", torch.Generator().manual_seed(1)))
+    one = recoloured(many, torch.Generator().manual_seed(1))
+    assert torch.equal(one, recoloured(many, torch.Generator().manual_seed(1)))
     assert one.min() >= 0
     assert one.max() <= 1
     is_grey = (one - one.mean(dim=1, keepdim=True)).abs().amax(dim=(1, 2, 3)) < 1e-6
