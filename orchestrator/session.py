@@ -18,7 +18,6 @@ from storage.home import cache_dir, find_home, store_url
 from storage.open import open_store
 from storage.store import JobState, Store, UnknownJob, UnknownSweep
 
-
 CACHE_BOUND = "SWEEPBOARD_CACHE_GIB"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -89,30 +89,27 @@ def _few(job: Job, name: EntryName, site: Site, count: int) -> Callable[[], Stoc
 def _stock(job: Job, name: EntryName, site: Site, progressed: Progressed) -> Stock:
     place = (site.cache, name.key)
     if place not in _open:
-        found = _cached(job, name, site, progressed)
+        source = cache(partial(_source, job.dataset.name, name, site))
+        bound_bytes = None if site.cache_gib is None else int(site.cache_gib * 2**30)
+        opened = partial(open_entry, site.cache, name, source, progressed, bound_bytes)
+        found: Stock | None = None
+        if not job.dataset.name.startswith(_STREAMED):
+            found = opened() or _opened_alone(opened, job.dataset.name, split=name.split)
         while len(_open) >= _OPEN_AT_ONCE:
             _open.pop(next(iter(_open)))
-        _open[place] = found or StreamedSet(_source(job.dataset.name, name, site), max(_DECODERS, site.threads))
+        _open[place] = found or StreamedSet(source(), max(_DECODERS, site.threads))
     return _open[place]
 
 
-def _cached(job: Job, name: EntryName, site: Site, progressed: Progressed) -> Stock | None:
-    """The entry of the cache, or None where the images are to be streamed."""
-    if job.dataset.name.startswith(_STREAMED):
-        return None
-    bound_bytes = None if site.cache_gib is None else int(site.cache_gib * 2**30)
-    opened = partial(
-        open_entry, site.cache, name, lambda: _source(job.dataset.name, name, site), progressed, bound_bytes
-    )
+def _opened_alone(opened: Callable[[], Stock | None], dataset: str, split: str) -> Stock | None:
+    """A second try after closing what this process has open for later jobs, which nobody can evict; None: streamed."""
+    _open.clear()
     found = opened()
-    if found is None and _open:
-        _open.clear()  # what this process has open for later jobs cannot be evicted
-        found = opened()
     if found is None:
         _log.warning(
             "%s of %s does not fit into the image cache beside what is open; its images are decoded for each batch",
-            name.split,
-            job.dataset.name,
+            split,
+            dataset,
         )
     return found
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from workers.data.cache import open_entry
-from workers.data.forms import EntryName
 from workers.data.catalogue import data_hash
+from workers.data.forms import EntryName
 from workers.data.sources import FolderSource
 from workers.errors import DataUnreadable
 
