@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.bench_cache [--images 1000] [--size 224]
 
-Images are JPEGs of 500 x 375 drawn here. An epoch is all images once, in shuffled batches of 64, as uint8 ("read"; decoded
-by one thread), or as the trainer gets them on this CPU ("batches": floats, cropped where the recipe crops, normalised, and
-without the partial batch; streamed by two threads). Bars: reading >= 10 x faster than decoding; private memory that a
-second process adds while it reads the whole entry <= 5 % of the entry.
+Images are JPEGs of 500 x 375 drawn here. An epoch is all images once, in shuffled batches of 64, as uint8 ("read";
+decoded by one thread), or as the trainer gets them on this CPU ("batches": floats, cropped where the recipe crops,
+normalised, without the partial batch; streamed by two threads). Bars: reading >= 10 x faster than decoding; private
+memory that a second process adds while it reads the whole entry <= 5 % of the entry.
 """
 
 from __future__ import annotations

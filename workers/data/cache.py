@@ -14,7 +14,7 @@ from pathlib import Path
 
 from workers.data.cache_files import Entry, read_entry, write_entry
 from workers.data.cache_locks import locked
-from workers.data.cache_room import LOCK, PART, disk_full, release, reserve
+from workers.data.cache_room import LOCK, PART, disk_full, publish, reserve
 from workers.data.forms import EntryName
 from workers.data.stocks import ImageSource, Progressed
 
@@ -63,8 +63,7 @@ def _build(folder: Path, part: Path, what: tuple[EntryName, ImageSource], progre
     name, source = what
     try:
         write_entry(part, name, source, progressed)
-        release(part)
-        part.rename(folder)
+        publish(part, folder)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in _DISK_FULL:

@@ -10,7 +10,6 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,9 +55,11 @@ def reserve(part: Path, need_bytes: int, bound_bytes: int | None) -> bool:
     return True
 
 
-def release(part: Path) -> None:
-    """The entry in `part` is whole: from now on it counts by its files."""
-    (part / _RESERVED).unlink()
+def publish(part: Path, folder: Path) -> None:
+    """The entry in `part` is whole: it gets its name, and from now on counts by its files."""
+    with locked(part.parent.with_suffix(LOCK), lambda: None):  # nobody is counting
+        (part / _RESERVED).unlink()
+        part.rename(folder)
 
 
 def disk_full(images: Path, need_bytes: int) -> DiskFull:
@@ -103,7 +104,7 @@ def _oldest_first(folders: dict[Path, int]) -> list[Path]:
 def _evicted(folder: Path) -> bool:
     """Whether the entry is gone now; not where a process has it open."""
     try:
-        held = Held.taken(folder / CARD, fcntl.LOCK_EX)
+        held = Held.taken(folder / CARD, fcntl.LOCK_EX, os.O_RDWR)
         if held is None:
             return False
     except FileNotFoundError:
@@ -116,16 +117,15 @@ def _evicted(folder: Path) -> bool:
     return True
 
 
-def _files(folder: Path) -> Iterator[int]:
-    for path in folder.iterdir():
-        try:
-            yield path.stat().st_size
-        except FileNotFoundError:  # a builder is at work
-            continue
-
-
 def _bytes_of(folder: Path) -> int:
-    return sum(_files(folder)) + _still_to_come(folder)
+    return _written(folder) + _still_to_come(folder)
+
+
+def _written(folder: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.iterdir())
+    except FileNotFoundError:  # its builder has given up, or somebody deletes it
+        return 0
 
 
 def _still_to_come(folder: Path) -> int:
@@ -134,4 +134,4 @@ def _still_to_come(folder: Path) -> int:
         reserved = int((folder / _RESERVED).read_text() or 0)
     except FileNotFoundError:
         return 0
-    return max(0, reserved - sum(_files(folder)))
+    return max(0, reserved - _written(folder))

@@ -22,6 +22,7 @@ from workers.data.stocks import (
     ImageSource,
     JobSplit,
     Labels,
+    PackedSet,
     Progressed,
     Split,
     Stock,
@@ -74,16 +75,9 @@ def open_few(job: Job, split: str, site: Site, count: int) -> Split:
     return JobSplit(lambda: forms[CENTRE]().labels, forms, CENTRE)
 
 
-def _few(job: Job, name: EntryName, site: Site, count: int) -> Callable[[], Stock]:
+def _few(job: Job, name: EntryName, site: Site, count: int) -> Callable[[], ImageSet | PackedSet]:
     """The first images in one form, decoded once, when they are first read."""
-    made: list[Stock] = []
-
-    def make() -> Stock:
-        if not made:
-            made.append(in_memory(_source(job.dataset.name, name, site), count, name.is_square))
-        return made[0]
-
-    return make
+    return cache(lambda: in_memory(_source(job.dataset.name, name, site), count, name.is_square))
 
 
 def _stock(job: Job, name: EntryName, site: Site, progressed: Progressed) -> Stock:

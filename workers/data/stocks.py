@@ -150,16 +150,22 @@ class JobSplit:
     def __init__(self, labels: Callable[[], Labels], forms: Mapping[str, Callable[[], Stock]], fitted: str) -> None:
         """`fitted` names the form at input size."""
         self._labels, self._forms, self._fitted = labels, forms, fitted
+        self._opened: dict[str, Stock] = {}  # kept: what a job still reads must not be evicted between two epochs
 
     @cached_property
     def labels(self) -> Labels:
         return self._labels()
 
     def fitted(self) -> Stock:
-        return self._forms[self._fitted]()
+        return self._stock(self._fitted)
 
     def uncropped(self, form: str) -> Stock | None:
-        return self._forms[form]() if form in self._forms else None
+        return self._stock(form) if form in self._forms else None
+
+    def _stock(self, form: str) -> Stock:
+        if form not in self._opened:
+            self._opened[form] = self._forms[form]()
+        return self._opened[form]
 
 
 def chosen_of(split: Split, indices: Indices) -> Split:

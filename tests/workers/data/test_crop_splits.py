@@ -153,7 +153,7 @@ def test_a_few_images_are_those_of_the_whole_split(cropping, site):
     assert few.labels.tolist() == whole.labels[:5].tolist()
 
 
-@pytest.mark.parametrize(("method", "augment"), [("linear", "none"), ("lora", "shift_flip"), ("gps", "crop_flip")])
+@pytest.mark.parametrize(("method", "augment"), [("linear", "none"), ("gps", "crop_flip")])
 def test_preflight_checks_cropping_recipes(run, cropping, method, augment):
     result = run(cropping(method, phase=Phase.PREFLIGHT, recipe={"augment": augment, "mixup_alpha": 0.8}))
     assert result.status is Status.DONE, result.failure
