@@ -36,6 +36,13 @@ def test_the_same_command_again_runs_nothing(ran, capsys):
     assert captured.out == ""
 
 
+def test_a_sweep_that_is_also_measured_looks_for_no_folder_of_the_noise(tmp_path, capsys):
+    (tmp_path / "small.yaml").write_text(SPEC.replace("seeds: 2", "seeds: 1") + "measure: true\n")
+    arguments = [str(tmp_path / "small.yaml"), "--home", str(tmp_path / "home"), "--no-preflight", "--limit", "1"]
+    assert main(["run", *INLINE, *arguments]) == 0
+    assert "small: 1 jobs run" in capsys.readouterr().err
+
+
 def test_the_first_line_names_the_home(ran, capsys):
     _, home = ran
     main(["status", "--home", str(home)])
