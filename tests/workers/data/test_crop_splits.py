@@ -178,6 +178,18 @@ def test_one_warm_process_makes_room_by_closing_what_it_no_longer_reads(a_job, s
     splits._open.clear()
 
 
+def test_a_form_that_a_job_reads_is_not_evicted_for_the_next_one(cropping, site):
+    """Room for the large images or the centres: the second form is streamed, and no epoch builds the first again."""
+    where = replace(site, cache_gib=250_000 / 2**30)
+    batches = _batches(cropping(recipe={"augment": "crop_flip"}), where)
+    next(batches.trained(0))
+    built = [path.stat().st_ino for path in (where.cache / "images").iterdir()]
+    next(batches.in_order())
+    next(batches.trained(1))
+    assert [path.stat().st_ino for path in (where.cache / "images").iterdir()] == built
+    assert len(built) == 1
+
+
 def test_shift_flip_without_crop_is_refused():
     assert Recipe(warmup_epochs=0.0, augment="shift_flip").problems() == [
         ("augment", "is 'shift_flip', which needs resize: crop; set it, or take crop_flip")
