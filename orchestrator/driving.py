@@ -19,6 +19,7 @@ from orchestrator.loop import Loop, Outcome
 from orchestrator.mlflow_view_process import ViewProcess, start_view, tracking_uri, without_password
 from orchestrator.packing import Packing, packing, requests_of
 from orchestrator.plan import Plan
+from orchestrator.plan_measure import SYNTHETIC
 from orchestrator.preflight import preflight
 from orchestrator.session import Session, note
 from storage.home import store_url
@@ -160,14 +161,15 @@ def _site(session: Session, made: Plan, places: Places) -> Site:
         threads=places.threads,
         weights=made.weights,
         data=_folders(session, made),
+        cache_gib=session.cache_gib,
     )
 
 
 def _folders(session: Session, made: Plan) -> dict[str, Path]:
-    """Where the data sets of the plan lie; the embedded ones lie nowhere."""
+    """Where the data sets of the plan lie; the embedded ones, and the noise that is measured on, lie nowhere."""
     from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder
 
-    names = {entry.job.dataset.name for entry in made.entries}
+    names = {entry.job.dataset.name for entry in made.entries if entry.job.dataset != SYNTHETIC}
     folders = (name for name in names if not name.startswith(f"{EMBEDDED_SUITE}/"))
     return {name: dataset_folder(name, session.data_root) for name in folders}
 

@@ -12,7 +12,7 @@ from methods.params import resolve_params
 from storage.records import Recipe
 
 _DEFAULTS = Recipe()
-_LONGEST = Recipe(epochs=100_000)
+_PATIENT = Recipe(epochs=100_000, resize="crop")  # what is compared with other fields waits until all are known
 
 
 @cache
@@ -35,7 +35,7 @@ def recipe_value(name: str, value: object) -> tuple[Value, str | None]:
     if problems:
         return None, problems[0][1].replace("is no parameter of 'train'", "is no field of the recipe")
     typed = dict(resolved)[name]
-    start = _DEFAULTS if name == "epochs" else _LONGEST  # warm-up is compared with the epochs when both are known
+    start = _DEFAULTS if name == "epochs" else _PATIENT
     given: dict[str, Any] = {name: typed}
     wrong = [text for field, text in replace(start, **given).problems() if field == name]
     return typed, wrong[0] if wrong else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,17 +18,20 @@ from storage.home import cache_dir, find_home, store_url
 from storage.open import open_store
 from storage.store import JobState, Store, UnknownJob, UnknownSweep
 
+CACHE_BOUND = "SWEEPBOARD_CACHE_GIB"
+
 
 @dataclass(frozen=True)
 class Session:
     """An open home. `data_root` holds the user's data sets (SWEEPBOARD_DATA), `weights_root` weights files
-    (SWEEPBOARD_WEIGHTS); None when there is none."""
+    (SWEEPBOARD_WEIGHTS); None when there is none. `cache_gib`: what decoded images may take (SWEEPBOARD_CACHE_GIB)."""
 
     home: Path
     cache: Path
     data_root: Path | None
     store: Store
     weights_root: Path | None = None
+    cache_gib: float | None = None
 
 
 def add_home_argument(command: argparse.ArgumentParser) -> None:
@@ -44,10 +48,11 @@ def open_session(args: argparse.Namespace) -> Iterator[Session]:
         env["SWEEPBOARD_HOME"] = str(args.home)
     home = find_home(Path.cwd(), env)
     print(f"home: {home}", file=sys.stderr)
+    cache_gib = _cache_gib(env)
     store = open_store(store_url(home, env))
     data, weights = _folder(env, "SWEEPBOARD_DATA"), _folder(env, "SWEEPBOARD_WEIGHTS")
     try:
-        yield Session(home, cache_dir(home, env), data, store, weights)
+        yield Session(home, cache_dir(home, env), data, store, weights, cache_gib)
     finally:
         store.close()
 
@@ -55,6 +60,19 @@ def open_session(args: argparse.Namespace) -> Iterator[Session]:
 def _folder(env: Mapping[str, str], variable: str) -> Path | None:
     named = env.get(variable)
     return Path(named).expanduser() if named else None
+
+
+def _cache_gib(env: Mapping[str, str]) -> float | None:
+    given = env.get(CACHE_BOUND)
+    if not given:
+        return None
+    try:
+        bound = float(given)
+    except ValueError:
+        bound = math.nan
+    if not 0 <= bound < math.inf:
+        raise UsageError(f"{CACHE_BOUND} is {given!r}; expected GiB, e.g. 50; 0 keeps no decoded images; correct it")
+    return bound
 
 
 def pick_sweep(session: Session, name: str | None) -> str:

@@ -22,6 +22,7 @@ class WorkerError(Exception):
     ├── Unsupported        the job asks for something that this trainer or device cannot do
     ├── DeltaMismatch      a delta checkpoint does not fit the model it is loaded into
     ├── ArtifactMissing    a shared artifact is not where the home should have it
+    ├── DiskFull           the disk has no room for what must be written
     ├── MeasureFailed      the process that measures speed and memory ended without an answer
     ├── ExportFailed       a trained model cannot be written as asked, or what was written is not the model
     ├── ConversionFailed   a source of images cannot be taken over as asked, or not be written
@@ -73,6 +74,12 @@ class DeltaMismatch(WorkerError):
 
 class ArtifactMissing(WorkerError):
     """A shared artifact is not where the home should have it."""
+
+    failure_class = FailureClass.TRANSIENT
+
+
+class DiskFull(WorkerError):
+    """The disk has no room for what must be written."""
 
     failure_class = FailureClass.TRANSIENT
 

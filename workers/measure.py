@@ -31,7 +31,7 @@ from storage.records import Job, Lease
 from workers.adapted import AdaptedModel
 from workers.clock import Stopwatch
 from workers.data.batches import Batch, Batches
-from workers.data.cache import ImageSet
+from workers.data.stocks import ImageSet
 from workers.errors import Unsupported
 from workers.failures import classified
 from workers.feeds import subject_on_images

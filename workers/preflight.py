@@ -19,8 +19,8 @@ from storage.records import Job
 from workers.adapted import AdaptedModel
 from workers.checkpoint import restore, save_delta
 from workers.data.batches import Batch, Batches
-from workers.data.cache import ImageSet
 from workers.data.splits import open_few
+from workers.data.stocks import Split, chosen_of
 from workers.errors import DeltaMismatch, Diverged
 from workers.evaluate import evaluate
 from workers.features import FeatureFeed, computed
@@ -73,10 +73,9 @@ def _short(job: Job) -> Job:
     return replace(job, recipe=replace(recipe, epochs=1, cooldown_epochs=0, warmup_epochs=0.0, lr=lr))
 
 
-def _repeated(few: ImageSet, count: int) -> ImageSet:
+def _repeated(few: Split, count: int) -> Split:
     """The images again and again until there are `count`: memory and code see a full batch."""
-    chosen = np.arange(count) % len(few.labels)
-    return ImageSet(few.images[chosen], few.labels[chosen])
+    return chosen_of(few, np.arange(count) % len(few.labels))
 
 
 def _check_round_trip(adapted: AdaptedModel, job: Job, running: Running, batch: Batch) -> None:

@@ -14,7 +14,8 @@ class Site:
     """`home` holds artifacts, deltas, predictions, logs and spooled results; `cache` is node-local.
 
     `weights`: weights hash -> path of a local file, for backbones given by path. `data`: data-set name -> folder.
-    Both are filled by the plan's resolution, so that a job carries hashes and no paths.
+    Both are filled by the plan's resolution, so that a job carries hashes and no paths. `cache_gib`: what decoded
+    images may take on a node; None: half of what the cache and the free disk are together.
     """
 
     home: Path
@@ -23,6 +24,7 @@ class Site:
     threads: int = 1
     weights: Mapping[str, Path] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
+    cache_gib: float | None = None
 
     def delta_path(self, job_id: str) -> Path:
         return self.home / "deltas" / f"{job_id}.safetensors"

@@ -13,7 +13,7 @@ SCHEDULES = ("cosine", "constant")
 SCHEDULE_UNITS = ("step", "epoch", "epoch_before")
 PRECISIONS = ("fp32", "bf16", "fp16")
 RESIZES = ("squash", "crop")
-AUGMENTS = ("none", "flip", "crop_flip")
+AUGMENTS = ("none", "flip", "crop_flip", "shift_flip")
 HEAD_INITS = ("zero", "trunc_normal")
 
 
@@ -47,7 +47,7 @@ class Recipe:
     precision: str = "fp32"  # autocast on the device that runs the job; weights and optimizer stay fp32
     image_size: int | None = None  # pixels, square
     resize: str = "squash"  # "squash": straight to image_size (VTAB); "crop": short side, then crop (FGVC)
-    augment: str = "none"
+    augment: str = "none"  # of training images; "shift_flip" (with "crop"): VPT's random place instead of the centre
     head_init: str = "trunc_normal"  # standard deviation 0.02, as timm's ViT; "zero" starts at chance
 
     @cached_property
@@ -97,6 +97,8 @@ class Recipe:
                 found.append((name, f"is {value}; expected {low:g} to {high:g}"))
         if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
             found.append(("warmup_epochs", f"is {self.warmup_epochs:g}; must be below epochs ({self.epochs})"))
+        if self.augment == "shift_flip" and self.resize != "crop":
+            found.append(("augment", "is 'shift_flip', which needs resize: crop; set it, or take crop_flip"))
         if self.ema_decay is not None and self.ema_decay >= 1:
             found.append(("ema_decay", "is 1: the average would never move; expected below 1"))
         return found

@@ -45,6 +45,13 @@ def test_run_leaves_out_a_method_that_is_still_to_come_and_says_so(ran, tmp_path
     assert "  left out: ssf: method ssf is not in this version\n" in said
 
 
+def test_a_sweep_that_is_also_measured_looks_for_no_folder_of_the_noise(tmp_path, capsys):
+    (tmp_path / "small.yaml").write_text(SPEC.replace("seeds: 2", "seeds: 1") + "measure: true\n")
+    arguments = [str(tmp_path / "small.yaml"), "--home", str(tmp_path / "home"), "--no-preflight", "--limit", "1"]
+    assert main(["run", *INLINE, *arguments]) == 0
+    assert "small: 1 jobs run" in capsys.readouterr().err
+
+
 def test_the_first_line_names_the_home(ran, capsys):
     _, home = ran
     main(["status", "--home", str(home)])

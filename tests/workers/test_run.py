@@ -180,7 +180,7 @@ def test_a_home_that_cannot_be_written_is_a_failure_and_no_exception(a_job, run,
     ("changes", "words"),
     [
         ({"recipe": {"precision": "fp16"}}, "needs a CUDA device"),
-        ({"recipe": {"resize": "crop"}}, "resize"),
+        ({"recipe": {"augment": "shift_flip"}}, "recipe.augment is 'shift_flip', which needs resize: crop"),
         ({"recipe": {"lr": -1.0}}, "recipe.lr"),
         ({"trainer_revision": 0}, "plan again"),
     ],

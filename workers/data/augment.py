@@ -6,15 +6,14 @@ torchvision's transforms; each image gets its own.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-SCALE = (0.08, 1.0)
-RATIO = (3 / 4, 4 / 3)
-_CROP_TRIES = 10
+from workers.data.crops import random_boxes
+
 _JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 _JITTER_PROB = 0.8
 _GREY_PROB = 0.2
@@ -28,42 +27,25 @@ def flipped(images: Tensor, draws: Generator) -> Tensor:
 
 
 def random_resized_crop(images: Tensor, interpolation: str, draws: Generator) -> Tensor:
-    """A random part of each image (area 0.08 to 1, ratio 3/4 to 4/3), enlarged to the image's own size.
+    """A random part of each image (`crops.random_boxes`), enlarged to the image's own size.
 
     The part is never larger than the image, so no antialiasing is needed.
     """
     height, width = images.shape[-2:]
-    top, left, part_height, part_width = _boxes(len(images), height, width, draws)
+    boxes = random_boxes(torch.full((len(images),), float(height)), torch.full((len(images),), float(width)), draws)
     theta = torch.zeros(len(images), 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = part_width / width, part_height / height
-    theta[:, 0, 2] = (2 * left + part_width) / width - 1
-    theta[:, 1, 2] = (2 * top + part_height) / height - 1
+    theta[:, 0, 0], theta[:, 1, 1] = boxes.width / width, boxes.height / height
+    theta[:, 0, 2] = (2 * boxes.left + boxes.width) / width - 1
+    theta[:, 1, 2] = (2 * boxes.top + boxes.height) / height - 1
     grid = functional.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
     cropped = functional.grid_sample(images, grid, mode=interpolation, padding_mode="border", align_corners=False)
     return cropped.clamp_(0, 1)  # bicubic overshoots
 
 
-def _boxes(n: int, height: int, width: int, draws: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height, width [n] in whole pixels: the first of ten tries that fits, else the whole image."""
-    area = height * width * torch.empty(n, _CROP_TRIES).uniform_(*SCALE, generator=draws)
-    log_ratio = torch.empty(n, _CROP_TRIES).uniform_(math.log(RATIO[0]), math.log(RATIO[1]), generator=draws)
-    widths = (area * log_ratio.exp()).sqrt().round().clamp(min=1)
-    heights = (area / log_ratio.exp()).sqrt().round().clamp(min=1)
-    fits = (widths <= width) & (heights <= height)
-    first = fits.int().argmax(dim=1, keepdim=True)
-    any_fits = fits.any(dim=1)
-    part_width = torch.where(any_fits, widths.gather(1, first).squeeze(1), float(width))
-    part_height = torch.where(any_fits, heights.gather(1, first).squeeze(1), float(height))
-    place = torch.rand(2, n, generator=draws)
-    top = (place[0] * (height - part_height + 1)).floor()
-    left = (place[1] * (width - part_width + 1)).floor()
-    return top, left, part_height, part_width
-
-
-def contrastive_view(images: Tensor, interpolation: str, draws: Generator) -> Tensor:
-    """One view as GPS's selection pass makes it (release, `TwoCropTransform`): random resized crop, flip, colour
-    jitter (0.4, 0.4, 0.4, 0.1) with probability 0.8, greyscale with probability 0.2."""
-    view = flipped(random_resized_crop(images, interpolation, draws), draws)
+def recoloured(images: Tensor, draws: Generator) -> Tensor:
+    """What is done to a cropped view in GPS's selection pass (release, `TwoCropTransform`): flip, colour jitter (0.4,
+    0.4, 0.4, 0.1) with probability 0.8, greyscale with probability 0.2."""
+    view = flipped(images, draws)
     is_jittered = torch.rand(len(view), generator=draws) < _JITTER_PROB
     view = colour_jitter(view, is_jittered, draws)
     is_grey = (torch.rand(len(view), generator=draws) < _GREY_PROB).to(view.device)
@@ -75,9 +57,15 @@ def colour_jitter(images: Tensor, is_jittered: Tensor, draws: Generator) -> Tens
     n = len(images)
     order = torch.rand(n, len(_JITTER), generator=draws).argsort(dim=1)
     amounts = {name: torch.empty(n).uniform_(-amount, amount, generator=draws) for name, amount in _JITTER.items()}
+    return jittered(images, is_jittered, order, amounts)
+
+
+def jittered(images: Tensor, is_jittered: Tensor, order: Tensor, amounts: Mapping[str, Tensor]) -> Tensor:
+    """The adjustments `amounts` (name -> [n]) of the chosen images [n]; `order` [n, 4] holds, for each image, the
+    numbers of the adjustments (as `amounts` lists them) in the order in which they are made."""
     images = images.clone()
-    for place in range(len(_JITTER)):
-        for number, name in enumerate(_JITTER):
+    for place in range(len(amounts)):
+        for number, name in enumerate(amounts):
             chosen = (is_jittered & (order[:, place] == number)).nonzero().squeeze(1)
             if len(chosen):
                 amount = amounts[name][chosen].to(images.device)

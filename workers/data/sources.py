@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -10,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from workers.data.cache import EntryName
 from workers.data.catalogue import EMBEDDED_SUITE
-from workers.data.decoding import as_rgb, opened
+from workers.data.decoding import opened
 from workers.data.folders import content_hash, read_list
-from workers.errors import DataChanged, Unsupported
+from workers.data.forms import EntryName, Pixels, in_form, resized_shape
+from workers.errors import DataChanged
 
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_SAMPLED = 64  # image headers read to estimate how much a split takes
 
 
 class FolderSource:
-    """Image files of one list, resized straight to a square as torchvision's and timm's `Resize` on PIL images."""
+    """Image files of one list, in the entry's form."""
 
     def __init__(self, folder: Path, name: EntryName, cache: Path) -> None:
         """Raises DataChanged when the folder's content is not what the entry is named by."""
@@ -33,15 +32,25 @@ class FolderSource:
         self._folder, self._name = folder, name
         self._listed = read_list(folder, name.split)
 
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        return np.array([label for _, label in self._listed], dtype=np.int64)
+        self.labels: npt.NDArray[np.int64] = np.array([label for _, label in self._listed], dtype=np.int64)
 
-    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
-        for relative, _ in self._listed:
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all images: exact where they are square, else by the shapes of a sample."""
+        count = len(self._listed)
+        if self._name.is_square:
+            return count * 3 * self._name.size**2
+        sample = self._listed[:: max(1, count // _SAMPLED)]
+        shapes = []
+        for relative, _ in sample:
             with opened(self._folder / relative) as image:
-                pixels = resized(image, self._name)
-            yield pixels
+                shapes.append(resized_shape(image.size, self._name))
+        return 3 * count * sum(width * height for width, height in shapes) // len(sample)
+
+    def decoded(self, index: int) -> Pixels:
+        """One image [height, width, 3]. Raises DataMissing, DataUnreadable."""
+        with opened(self._folder / self._listed[index][0]) as image:
+            return in_form(image, self._name)
 
 
 class EmbeddedSource:
@@ -63,16 +72,13 @@ class EmbeddedSource:
     def labels(self) -> npt.NDArray[np.int64]:
         return self._drawn[1]
 
-    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
-        for pixels in self._drawn[0]:
-            yield pixels if pixels.shape[0] == self._name.size else resized(Image.fromarray(pixels), self._name)
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images; they are square."""
+        return len(self.labels) * 3 * self._name.size**2
 
-
-def resized(image: Image.Image, name: EntryName) -> npt.NDArray[np.uint8]:
-    """The image as RGB [size, size, 3], aspect not kept, antialiased as PIL does when it shrinks."""
-    if name.interpolation not in _RESAMPLING:
-        raise Unsupported(
-            f"interpolation {name.interpolation!r} is not known; expected one of {', '.join(_RESAMPLING)}: correct the "
-            "backbone's entry"
-        )
-    return np.asarray(as_rgb(image).resize((name.size, name.size), _RESAMPLING[name.interpolation]))
+    def decoded(self, index: int) -> Pixels:
+        """One image [height, width, 3]; the first one draws the whole split."""
+        pixels = self._drawn[0][index]
+        is_as_drawn = self._name.is_square and len(pixels) == self._name.size == (self._name.short_side or len(pixels))
+        return pixels if is_as_drawn else in_form(Image.fromarray(pixels), self._name)

@@ -6,17 +6,34 @@ for a final job's is also the test split: it looks at images only, and a job tha
 
 from __future__ import annotations
 
-from itertools import islice
+import logging
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from storage.records import FEATURES, Job, Phase
-from workers.data.cache import EntryName, ImageSet, ImageSource, Progressed, open_entry
+from workers.data.cache import entry_folder, open_entry
 from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder
+from workers.data.forms import CENTRE, SQUASH, EntryName, crop_names
+from workers.data.stocks import (
+    ImageSet,
+    ImageSource,
+    JobSplit,
+    Labels,
+    PackedSet,
+    Progressed,
+    Split,
+    Stock,
+    StreamedSet,
+    chosen_of,
+    in_memory,
+)
 from workers.errors import SplitForbidden, Unsupported
 from workers.site import Site
 
+_log = logging.getLogger(__name__)
 READABLE: dict[Phase, frozenset[str]] = {
     Phase.PREPARE: frozenset({"train800", "train800val200"}),
     Phase.SEARCH: frozenset({"train800", "val200"}),
@@ -24,38 +41,84 @@ READABLE: dict[Phase, frozenset[str]] = {
     Phase.PREFLIGHT: frozenset({"train800", "train800val200"}),
 }
 _OPEN_AT_ONCE = 8
-_open: dict[tuple[Path, str], ImageSet] = {}
+_DECODERS = 2  # threads that decode what is streamed, at least
+_STREAMED = ("general/imagenet",)  # data sets that no node keeps decoded
+_open: dict[tuple[Path, str], Stock] = {}
 
 
-def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> ImageSet:
+def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> Split:
     """The images of a split at the job's input size; the first opening on a node decodes or draws them.
 
-    A process keeps the last few splits open, so that a warm slot neither searches nor checks them again.
+    With `resize: crop` a form of the images is opened when it is first read. A process keeps the last few open, so that
+    a warm slot neither searches nor checks them again. What does not fit into the cache is decoded for each batch.
     Raises SplitForbidden, and what `cache.open_entry` raises.
     """
-    name = _entry_name(job, split)
+    names = _entry_names(job, split)
+    if SQUASH in names:
+        stock = _stock(job, names[SQUASH], site, progressed)
+        if isinstance(stock, ImageSet):
+            return stock
+    forms = {form: partial(_stock, job, name, site, progressed) for form, name in names.items()}
+    return JobSplit(lambda: _labels(job, names.values(), site), forms, SQUASH if SQUASH in names else CENTRE)
+
+
+def open_few(job: Job, split: str, site: Site, count: int) -> Split:
+    """The first images of a split, at most `count`, without decoding the rest of a folder. Raises as `open_split`."""
+    names = _entry_names(job, split)
+    is_drawn = job.dataset.name.startswith(f"{EMBEDDED_SUITE}/")  # drawn as a whole or not at all
+    if is_drawn or all(entry_folder(site.cache, name).exists() for name in names.values()):
+        whole = open_split(job, split, site, lambda done, total: None)
+        return chosen_of(whole, np.arange(min(count, len(whole.labels))))
+    forms = {form: _few(job, name, site, count) for form, name in names.items()}
+    if SQUASH in forms and isinstance(few := forms[SQUASH](), ImageSet):
+        return few
+    return JobSplit(lambda: forms[CENTRE]().labels, forms, CENTRE)
+
+
+def _few(job: Job, name: EntryName, site: Site, count: int) -> Callable[[], ImageSet | PackedSet]:
+    """The first images in one form, decoded once, when they are first read."""
+    return cache(lambda: in_memory(_source(job.dataset.name, name, site), count, name.is_square))
+
+
+def _stock(job: Job, name: EntryName, site: Site, progressed: Progressed) -> Stock:
     place = (site.cache, name.key)
     if place not in _open:
-        found = open_entry(site.cache, name, lambda: _source(job.dataset.name, name, site), progressed)
+        source = cache(partial(_source, job.dataset.name, name, site))
+        bound_bytes = None if site.cache_gib is None else int(site.cache_gib * 2**30)
+        opened = partial(open_entry, site.cache, name, source, progressed, bound_bytes)
+        found: Stock | None = None
+        if not job.dataset.name.startswith(_STREAMED):
+            found = opened() or _opened_alone(opened, job.dataset.name, split=name.split)
         while len(_open) >= _OPEN_AT_ONCE:
             _open.pop(next(iter(_open)))
-        _open[place] = found
+        _open[place] = found or StreamedSet(source(), max(_DECODERS, site.threads))
     return _open[place]
 
 
-def open_few(job: Job, split: str, site: Site, count: int) -> ImageSet:
-    """The first images of a split, at most `count`, without decoding the rest of a folder. Raises as `open_split`."""
-    name = _entry_name(job, split)
-    is_drawn = job.dataset.name.startswith(f"{EMBEDDED_SUITE}/")  # drawn as a whole or not at all
-    if is_drawn or (site.cache / "images" / name.key).exists():
-        whole = open_split(job, split, site, lambda done, total: None)
-        return ImageSet(whole.images[:count], whole.labels[:count])
-    source = _source(job.dataset.name, name, site)
-    return ImageSet(np.stack(list(islice(source.images(), count))), source.labels[:count])
+def _opened_alone(opened: Callable[[], Stock | None], dataset: str, split: str) -> Stock | None:
+    """A second try after closing what this process has open for later jobs, which nobody can evict; None: streamed."""
+    _open.clear()
+    found = opened()
+    if found is None:
+        _log.warning(
+            "%s of %s does not fit into the image cache beside what is open; its images are decoded for each batch",
+            split,
+            dataset,
+        )
+    return found
 
 
-def _entry_name(job: Job, split: str) -> EntryName:
-    """What the split is called in the cache, if the job may read it. Raises SplitForbidden, Unsupported."""
+def _labels(job: Job, names: Iterable[EntryName], site: Site) -> Labels:
+    """Of a form that is open, else from the list: no form is opened for its labels."""
+    all_names = list(names)
+    for name in all_names:
+        if (site.cache, name.key) in _open:
+            return _open[site.cache, name.key].labels
+    return _source(job.dataset.name, all_names[0], site).labels
+
+
+def _entry_names(job: Job, split: str) -> dict[str, EntryName]:
+    """What the split is called in the cache, by form, if the job may read it. Raises SplitForbidden, Unsupported."""
     allowed = READABLE.get(job.phase, frozenset())
     if job.makes is not None and job.makes.kind == FEATURES:
         allowed = frozenset({str(dict(job.makes.inputs).get("split"))})
@@ -64,14 +127,12 @@ def _entry_name(job: Job, split: str) -> EntryName:
             f"a {job.phase} job asked for split {split!r} of {job.dataset.name}; it may read "
             f"{', '.join(sorted(allowed)) or 'none'}. Correct train_split or score_split, or the phase"
         )
-    if job.recipe.resize != "squash":
-        raise Unsupported(
-            f"recipe.resize is {job.recipe.resize!r}; this trainer knows 'squash' (straight to image_size): "
-            "set resize: squash"
-        )
     if job.recipe.image_size is None:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
-    return EntryName(job.dataset.data_hash, split, job.recipe.image_size, job.backbone.interpolation)
+    named = (job.dataset.data_hash, split, job.recipe.image_size)
+    if job.recipe.resize == "squash":
+        return {SQUASH: EntryName(*named, job.backbone.interpolation)}
+    return crop_names(*named, job.backbone)
 
 
 def _source(dataset: str, name: EntryName, site: Site) -> ImageSource:

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.data.cache import EntryName, open_entry
+from workers.data.cache import open_entry
 from workers.data.catalogue import data_hash
+from workers.data.forms import EntryName
 from workers.data.sources import FolderSource
 from workers.errors import DataUnreadable
 
 _RACER = """
 import sys, time
 from pathlib import Path
-from workers.data.cache import EntryName, open_entry
+from workers.data.cache import open_entry
+from workers.data.forms import EntryName
 from workers.data.sources import FolderSource
 folder, cache, content, report = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 name = EntryName(content, "test", 64, "bicubic")

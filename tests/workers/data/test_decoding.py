@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.data.cache import EntryName, open_entry
+from workers.data.cache import open_entry
 from workers.data.catalogue import data_hash
 from workers.data.decoding import as_rgb, opened
+from workers.data.forms import EntryName
 from workers.data.sources import FolderSource
-from workers.errors import DataMissing, DataUnreadable
+from workers.errors import DataMissing, DataUnreadable, DiskFull
 
 
 def _ignore(done: int, total: int) -> None:
@@ -94,7 +95,7 @@ def test_a_disk_that_fills_up_is_an_error_and_leaves_nothing_behind(own_data_roo
             raise OSError(errno.ENOSPC, "No space left on device")
 
     source = FolderSource(own_data_root / "corners", name, tmp_path / "cache")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull, match=r"the disk is full: .* does not fit under .*SWEEPBOARD_CACHE"):
         open_entry(tmp_path / "cache", name, lambda: source, full)
     assert not [entry for entry in (tmp_path / "cache" / "images").iterdir() if entry.is_dir()]
     assert open_entry(tmp_path / "cache", name, lambda: source, _ignore).images.shape == (20, 24, 24, 3)
