@@ -3,22 +3,23 @@
 Product of the axes -> overrides -> exclude -> include -> refused combinations -> one job per content. Overrides reach
 included jobs, excludes do not. The first seed of every cell comes before second seeds; within a seed, jobs of one
 backbone and data set are neighbours (a warm slot keeps both), and prepare jobs come before those that need them.
-Measure jobs come last.
+Evaluate jobs come after all final jobs, measure jobs last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.catalogue import Catalogue
+from orchestrator.plan_blocks import blocks_of, factors
+from orchestrator.plan_evaluate import evaluate_entries, evaluation_sets
 from orchestrator.plan_jobs import Change, JobMaker, Resolved
 from orchestrator.plan_measure import measure_entries
-from orchestrator.plan_rows import row_names
 from orchestrator.plan_rules import Block, Mask, changes, check_match, mask
 from orchestrator.plan_tune import check_tune
-from orchestrator.plan_variants import Variant, shared_train, variants
+from orchestrator.plan_variants import Variant
 from orchestrator.resolve import UNKNOWN, Backbone, Lookup
 from orchestrator.spec import Rule, SweepSpec
 from orchestrator.spec_problems import SpecError, path_text
@@ -50,6 +51,7 @@ class Counts:
     duplicates: int = 0
     jobs: int = 0
     prepare: int = 0
+    evaluate: int = 0
     measure: int = 0
     cells: int = 0
     by_rule: dict[str, int] = field(default_factory=dict)
@@ -88,60 +90,20 @@ class _Cell:
 def plan(spec: SweepSpec, catalogue: Catalogue) -> Plan:
     """The plan of a sweep. Raises SpecError with every problem of the spec."""
     lookup = Lookup(spec, catalogue, problems=list(spec.document.problems))
-    blocks = _blocks(lookup)
+    blocks = blocks_of(lookup)
     known = [variant for block in blocks for variant in block.variants]
-    if spec.also_evaluate:
-        lookup.problem(("also_evaluate",), "is not supported in this version; leave it out")
+    also = evaluation_sets(lookup)
     check_tune(lookup, known)
     for rule in (*spec.exclude, *spec.overrides) if known else ():
         check_match(lookup, rule, known)
     sets = [tuple(changes(lookup, rule, known)) for rule in spec.overrides] if known else []
     _stop(lookup)
-    return _Planner(lookup, blocks, sets).plan()
+    return _Planner(lookup, blocks, sets).plan(also)
 
 
 def _stop(lookup: Lookup) -> None:
     if lookup.problems:
         raise SpecError(lookup.spec.source, lookup.problems)
-
-
-def _blocks(lookup: Lookup) -> list[Block]:
-    """The spec's own product and one block per include; every name is looked up, so that every problem is found."""
-    spec = lookup.spec
-    shared = shared_train(lookup)
-    found = [[variant for stack in spec.stacks for variant in variants(lookup, stack, shared)]]
-    found += [variants(lookup, include.stack, shared) for include in spec.include]
-    backbones = tuple(one for one in map(lookup.backbone, spec.backbones) if one is not None)
-    datasets = lookup.datasets(spec.datasets)
-    rows = row_names(lookup, [variant for group in found for variant in group])
-    blocks = [Block((), tuple(found[0]), tuple(rows[: len(found[0])]), backbones, datasets, spec.seeds)]
-    start = len(found[0])
-    for include, group in zip(spec.include, found[1:], strict=True):
-        own = None if include.backbones is None else [lookup.backbone(one) for one in include.backbones]
-        names = None if include.datasets is None else [(name, (*include.path, "dataset")) for name in include.datasets]
-        blocks.append(
-            Block(
-                include.path,
-                tuple(group),
-                tuple(rows[start : start + len(group)]),
-                backbones if own is None else tuple(one for one in own if one is not None),
-                datasets if names is None else lookup.datasets(names),
-                spec.seeds if include.seeds is None else include.seeds,
-            )
-        )
-        start += len(group)
-    return blocks
-
-
-def _factors(spec: SweepSpec, block: Block) -> tuple[str, ...]:
-    stacks, rows = len(spec.stacks), len(block.variants)
-    methods = _count(stacks, "method") if rows == stacks else f"{rows} variants of {_count(stacks, 'method')}"
-    parts = {"backbone": block.backbones, "dataset": block.datasets, "seed": block.seeds}
-    return (methods, *(_count(len(part), name) for name, part in parts.items()))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class _Planner:
@@ -154,11 +116,12 @@ class _Planner:
         self.refused: dict[tuple[str, str, str], int] = {}
         self._resolved: dict[tuple[int, int, tuple[int, ...]], Resolved] = {}
 
-    def plan(self) -> Plan:
+    def plan(self, also: Sequence[DatasetRef]) -> Plan:
         spec = self.lookup.spec
         cells = [self._cells(block) for block in self.blocks]
         _stop(self.lookup)
         entries = self._entries(cells)
+        entries += self._evaluations(entries, also)
         _stop(self.lookup)
         measured = measure_entries(spec.measure, entries, self.lookup.catalogue.device)
         self.counts.measure, entries = len(measured), entries + measured
@@ -182,6 +145,17 @@ class _Planner:
             weights=weights,
             blocker=blocker,
         )
+
+    def _evaluations(self, entries: list[tuple[Entry, bool]], also: Sequence[DatasetRef]) -> list[tuple[Entry, bool]]:
+        found, counts = evaluate_entries(self.lookup, also, entries), self.counts
+        counts.evaluate = len(found.entries)
+        for what, jobs in found.refused.items():
+            self.refused[what] = jobs
+        if counts.jobs + counts.evaluate > self.lookup.spec.max_jobs:
+            self.lookup.problem(
+                ("also_evaluate",), f"makes more than {self.lookup.spec.max_jobs:,} jobs; raise max_jobs"
+            )
+        return found.entries
 
     def _cells(self, block: Block) -> list[_Cell]:
         """The block's points without their seeds, excluded ones left out."""
@@ -212,7 +186,7 @@ class _Planner:
             counts.by_rule[path_text(block.path)] = block.size
         else:
             counts.product = block.size
-            counts.factors = _factors(spec, block)
+            counts.factors = factors(spec, block)
         for rule, found in [*zip(spec.exclude, excludes, strict=False), *zip(spec.overrides, overrides, strict=True)]:
             name = path_text(rule.path)
             counts.by_rule[name] = counts.by_rule.get(name, 0) + self._reach(rule, found, block)

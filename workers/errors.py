@@ -22,6 +22,7 @@ class WorkerError(Exception):
     ├── Unsupported        the job asks for something that this trainer or device cannot do
     ├── DeltaMismatch      a delta checkpoint does not fit the model it is loaded into
     ├── ArtifactMissing    a shared artifact is not where the home should have it
+    ├── ParentMissing      the delta that an evaluate job reads is not where the home should have it
     ├── MeasureFailed      the process that measures speed and memory ended without an answer
     ├── ExportFailed       a trained model cannot be written as asked, or what was written is not the model
     └── Diverged           the loss became NaN or infinite
@@ -74,6 +75,10 @@ class ArtifactMissing(WorkerError):
     """A shared artifact is not where the home should have it."""
 
     failure_class = FailureClass.TRANSIENT
+
+
+class ParentMissing(WorkerError):
+    """The delta that an evaluate job reads is not where the home should have it; waiting does not bring it."""
 
 
 class MeasureFailed(WorkerError):

@@ -128,6 +128,8 @@ def _print_table(found: Sequence[Whereabouts]) -> None:
 
 def _training_text(item: Whereabouts) -> str:
     train, val, both = (item.sizes[key] for key in ("train", "val", "trainval"))
+    if both == 0:
+        return "-"  # a test set alone
     return f"{train:,}+{val:,}" if train and val else _count(both)
 
 
@@ -144,7 +146,8 @@ def _card(item: Whereabouts, differing: tuple[Path, ...]) -> str:
         lines.append(f"  folder    {folder}" + (f" (not read: {verdict})" if position else ""))
     if item.state == MISSING:
         lines.append(f"  expected  {item.expected}" if item.expected else f"  missing   {item.problem}")
-        lines.append(f"  lists     {' '.join(item.lists)}, lines `relative/path label`")
+        lists = f"{' '.join(item.lists)}, lines `relative/path label`" if item.lists else "none: folders named by class"
+        lines.append(f"  lists     {lists}")
     word = "images" if item.state == HERE else "sizes"
     lines.append(
         f"  {word:<9} train+val {_training_text(item)}, test {_count(item.sizes['test'])}; classes "

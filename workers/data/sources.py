@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from workers.data.cache import EntryName
+from workers.data.cache import EntryName, ImageSource
 from workers.data.catalogue import EMBEDDED_SUITE
 from workers.data.decoding import as_rgb, opened
 from workers.data.folders import content_hash, read_list
@@ -19,19 +19,21 @@ from workers.errors import DataChanged, Unsupported
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-class FolderSource:
-    """Image files of one list, resized straight to a square as torchvision's and timm's `Resize` on PIL images."""
+def check_content(folder: Path, found: str, expected: str) -> None:
+    """Raises DataChanged when the folder's content is not what the job names."""
+    if found != expected:
+        raise DataChanged(
+            f"data set {folder.name!r} in {folder} has content {found[:16]}, the job expects "
+            f"{expected[:16]}: lists or images changed since the plan; plan again or restore the data"
+        )
 
-    def __init__(self, folder: Path, name: EntryName, cache: Path) -> None:
-        """Raises DataChanged when the folder's content is not what the entry is named by."""
-        found = content_hash(folder, cache)
-        if found != name.data_hash:
-            raise DataChanged(
-                f"data set {folder.name!r} in {folder} has content {found[:16]}, the job expects "
-                f"{name.data_hash[:16]}: lists or images changed since the plan; plan again or restore the data"
-            )
-        self._folder, self._name = folder, name
-        self._listed = read_list(folder, name.split)
+
+class ListedSource:
+    """Image files, resized straight to a square as torchvision's and timm's `Resize` on PIL images."""
+
+    def __init__(self, folder: Path, name: EntryName, listed: Sequence[tuple[str, int]]) -> None:
+        """`listed`: (path relative to the folder, label) of each image."""
+        self._folder, self._name, self._listed = folder, name, listed
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -42,6 +44,30 @@ class FolderSource:
             with opened(self._folder / relative) as image:
                 pixels = resized(image, self._name)
             yield pixels
+
+
+class FolderSource(ListedSource):
+    """The images of one list."""
+
+    def __init__(self, folder: Path, name: EntryName, cache: Path) -> None:
+        """Raises DataChanged when the folder's content is not what the entry is named by."""
+        check_content(folder, content_hash(folder, cache), name.data_hash)
+        super().__init__(folder, name, read_list(folder, name.split))
+
+
+class ChosenSource:
+    """Some images of another source, by position."""
+
+    def __init__(self, whole: ImageSource, positions: Sequence[int]) -> None:
+        self._whole, self._positions = whole, positions
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        return self._whole.labels[list(self._positions)]
+
+    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
+        wanted = frozenset(self._positions)
+        return (image for position, image in enumerate(self._whole.images()) if position in wanted)
 
 
 class EmbeddedSource:
