@@ -25,6 +25,9 @@ from orchestrator.report.titles import backbone_labels, backbone_notes, distinct
 from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
 from storage.store import JobState
 
+SCORED = (Phase.FINAL, Phase.EVALUATE)
+"""The phases whose test scores reach a board."""
+
 _IN_PROTOCOL = ("precision", "resize", "image_size")
 RECIPE_FIELDS = tuple(item.name for item in fields(Recipe) if item.name not in _IN_PROTOCOL)
 VERSION_FACTS = ("sweepboard", "python", "torch", "timm", "torchvision", "numpy")
@@ -58,14 +61,14 @@ class _Draft:
 def leaderboard(
     states: Iterable[JobState], places: Mapping[str, Place], *, sweeps: Sequence[str] = (), command: str = ""
 ) -> Leaderboard:
-    """The board of all final jobs among `states`, finished or not, in any order; the same job twice counts once.
-    Speed and memory are those of the measure jobs among them.
+    """The board of all final and evaluate jobs among `states`, finished or not, in any order; the same job twice counts
+    once. Speed and memory are those of the measure jobs among them.
 
     `places`: data set -> where it stands; its order is the order of the columns. Where it names tasks of a suite that
     no job is of, the section says how many it shows.
     """
     states = list(states)
-    drafts = _drafts(state for state in states if state.job.phase is Phase.FINAL)
+    drafts = _drafts(state for state in states if state.job.phase in SCORED)
     measurements = Measurements(states)
     tasks = _tasks({dataset for draft in drafts for dataset in draft.runs}, places)
     labels = backbone_labels((draft.key.backbone, draft.key.image_size) for draft in drafts)
@@ -103,7 +106,7 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     buckets: dict[tuple[object, ...], Runs] = {}
     for state in finals:
         job = state.job
-        kind = (job.methods, job.backbone, job.recipe, job.train_split, job.score_split, job.protocol)
+        kind = (job.methods, job.backbone, job.recipe, job.train_split, job.score_split, job.protocol, job.trained_on)
         runs = buckets.setdefault((*kind, job.trainer_revision, job.schema), {}).setdefault(job.dataset, {})
         if job.seed not in runs or state.status is Status.DONE:
             runs[job.seed] = state
