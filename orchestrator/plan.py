@@ -8,15 +8,15 @@ Evaluate jobs come after all final jobs, measure jobs last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.plan_blocks import blocks_of, factors
-from orchestrator.plan_evaluate import evaluate_entries, evaluation_sets
+from orchestrator.plan_evaluate import evaluate_entries, evaluation_sets, off_the_shelf_job
 from orchestrator.plan_jobs import Change, JobMaker, Resolved
 from orchestrator.plan_measure import measure_entries
+from orchestrator.plan_records import Counts, Plan, Refusal
 from orchestrator.plan_rules import Block, Mask, changes, check_match, mask
 from orchestrator.plan_tune import check_tune
 from orchestrator.plan_variants import Variant
@@ -26,53 +26,9 @@ from orchestrator.spec_problems import SpecError, path_text
 from storage.records import DatasetRef, Job
 from storage.store import Entry
 
+__all__ = ["Counts", "Plan", "Refusal", "plan"]
+
 _MOST_POINTS_PER_JOB = 20  # a product may be that much larger than max_jobs, if excludes bring it down
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A stack that cannot run on a backbone, and how many jobs that is."""
-
-    row: str
-    backbone: str
-    reason: str
-    jobs: int
-
-
-@dataclass
-class Counts:
-    """How the product became the jobs."""
-
-    factors: tuple[str, ...] = ()
-    product: int = 0
-    excluded: int = 0
-    included: int = 0
-    refused: int = 0
-    duplicates: int = 0
-    jobs: int = 0
-    prepare: int = 0
-    evaluate: int = 0
-    measure: int = 0
-    cells: int = 0
-    by_rule: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """`entries` can be stored and run; `unresolved` wait for what `missing` lists, and have no identity yet.
-
-    `weights`: hash -> file, for backbones whose weights the spec gives by path (a Site needs it). `blocker`: why
-    `run` must refuse this plan though it can be shown; "" when it can run.
-    """
-
-    spec: SweepSpec
-    entries: tuple[Entry, ...]
-    unresolved: tuple[Entry, ...]
-    missing: tuple[str, ...]
-    refused: tuple[Refusal, ...]
-    counts: Counts
-    weights: Mapping[str, Path]
-    blocker: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +104,8 @@ class _Planner:
 
     def _evaluations(self, entries: list[tuple[Entry, bool]], also: Sequence[DatasetRef]) -> list[tuple[Entry, bool]]:
         found, counts = evaluate_entries(self.lookup, also, entries), self.counts
-        counts.evaluate = len(found.entries)
+        counts.evaluate = counts.off_the_shelf + len(found.entries)
+        counts.jobs += counts.parents
         for what, jobs in found.refused.items():
             self.refused[what] = jobs
         if counts.jobs + counts.evaluate > self.lookup.spec.max_jobs:
@@ -234,9 +191,13 @@ class _Planner:
         found: list[tuple[Entry, bool]] = []
         seen: set[str] = set()
         rows: set[tuple[int, int, str]] = set()
+        later: list[tuple[_Cell, int, Resolved]] = []
         for points in self._points(cells):
             jobs: list[tuple[Job, _Cell, Resolved]] = []
+            later += [point for point in points if point[2].trained is not None]
             for cell, seed, resolved in points:
+                if resolved.trained is not None:
+                    continue
                 job = self.maker.job(resolved, cell.backbone, cell.dataset, seed)
                 if job.job_id in seen:
                     counts.duplicates += 1
@@ -244,11 +205,7 @@ class _Planner:
                 seen.add(job.job_id)
                 rows.add((id(cell.variant), id(cell.backbone), cell.dataset.name))
                 jobs.append((job, cell, resolved))
-                for key in job.needs:
-                    if key.key_id not in seen:
-                        seen.add(key.key_id)
-                        counts.prepare += 1
-                        found.append(self._entry(self.maker.prepare_job(job, key), cell, resolved, len(found)))
+                self._prepare(job, cell, resolved, (found, seen))
             counts.jobs += len(jobs)
             if counts.jobs > limit:
                 self.lookup.problem((), f"plans more than {limit:,} jobs; raise max_jobs if you mean it")
@@ -256,7 +213,40 @@ class _Planner:
             for job, cell, resolved in jobs:
                 found.append(self._entry(job, cell, resolved, len(found)))
         counts.cells = len(rows)
+        self._off_the_shelf(later, found, seen)
         return found
+
+    def _prepare(
+        self, job: Job, cell: _Cell, resolved: Resolved, known: tuple[list[tuple[Entry, bool]], set[str]]
+    ) -> None:
+        """The prepare jobs that the job needs and no earlier one did."""
+        found, seen = known
+        for key in job.needs:
+            if key.key_id not in seen:
+                seen.add(key.key_id)
+                self.counts.prepare += 1
+                found.append(self._entry(self.maker.prepare_job(job, key), cell, resolved, len(found)))
+
+    def _off_the_shelf(
+        self, later: list[tuple[_Cell, int, Resolved]], found: list[tuple[Entry, bool]], seen: set[str]
+    ) -> None:
+        """Parents that nothing else plans, then the evaluate jobs of stacks with members off the shelf."""
+        children = []
+        for cell, seed, resolved in later:
+            if resolved.trained is None:
+                continue
+            rest, row = resolved.trained
+            parent = self.maker.job(rest, cell.backbone, cell.dataset, seed)
+            whole = self.maker.job(resolved, cell.backbone, cell.dataset, seed)
+            children.append((off_the_shelf_job(whole, parent), cell, resolved))
+            if parent.job_id not in seen:
+                seen.add(parent.job_id)
+                self.counts.parents += 1
+                self._prepare(parent, cell, rest, (found, seen))
+                found.append(self._entry(parent, replace(cell, row=row), rest, len(found)))
+        self.counts.off_the_shelf = len(children)
+        for child, cell, resolved in children:
+            found.append(self._entry(child, cell, resolved, len(found)))
 
     def _entry(self, job: Job, cell: _Cell, resolved: Resolved, order: int) -> tuple[Entry, bool]:
         row = job.makes.kind if job.makes else cell.row

@@ -52,6 +52,12 @@ def evaluate_entries(
     return found
 
 
+def off_the_shelf_job(job: Job, parent: Job) -> Job:
+    """The parent's model with what the job's stack has beside the parent's, on the parent's own test split."""
+    classes = tuple(range(parent.dataset.classes))
+    return replace(_evaluate_job(parent, parent.dataset, classes), methods=job.methods)
+
+
 def _evaluate_job(parent: Job, dataset: DatasetRef, classes: tuple[int, ...] | None) -> Job:
     return replace(
         parent,

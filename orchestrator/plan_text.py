@@ -19,6 +19,8 @@ def formula(counts: Counts) -> str:
         ("−", counts.excluded, "excluded"),
         ("+", counts.included, "included"),
         ("−", counts.refused, "refused"),
+        ("−", counts.off_the_shelf, "off the shelf"),
+        ("+", counts.parents, "parents"),
         ("−", counts.duplicates, "duplicates"),
     ]
     changed = "".join(f" {sign} {number} {what}" for sign, number, what in signed if number)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.spec_problems import Place
 from orchestrator.spec_yaml import Document
 
+OFF_THE_SHELF, _TRAINED = "off_the_shelf", "trained"
 _FORM = "expected a method's name, {name: {parameter: value}}, or a list of those (a stack)"
 
 
@@ -22,13 +23,15 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class StackSpec:
-    """A stack, left to right; `label` renames its rows, `train` is its own part of the recipe."""
+    """A stack, left to right; `label` renames its rows, `train` is its own part of the recipe. `off_the_shelf`:
+    positions of members that come in when the rest is trained (`mode: off_the_shelf`)."""
 
     members: tuple[MethodSpec, ...]
     path: Place
     label: str = ""
     train: Mapping[str, object] = field(default_factory=dict)
     train_path: Place = ()
+    off_the_shelf: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,6 +47,7 @@ def read_stack(value: object, path: Place, document: Document) -> StackSpec | No
         return None
     found: list[MethodSpec] = []
     label, train, train_path = "", {}, ()  # type: tuple[str, Mapping[str, object], Place]
+    later: list[int] = []
     for position, member in enumerate(members):
         place = (*path, position) if isinstance(value, list) else path
         method = _method(member, place, document)
@@ -56,10 +60,17 @@ def read_stack(value: object, path: Place, document: Document) -> StackSpec | No
             if train:
                 document.problem((*method.path, "train"), "is the second `train` of this stack; write one")
             train, train_path = _train(given.pop("train"), (*method.path, "train"), document), (*method.path, "train")
+        if given.pop("mode", _TRAINED) != _TRAINED:
+            later.append(len(found))
+            if method.given["mode"] != OFF_THE_SHELF:
+                text = f"is {method.given['mode']!r}; expected {_TRAINED} or {OFF_THE_SHELF}"
+                document.problem((*method.path, "mode"), text)
         found.append(MethodSpec(method.name, given, method.path))
     if len(found) < len(members):
         return None
-    return StackSpec(tuple(found), path, label, train, train_path)
+    if later and len(later) == len(found):
+        document.problem(path, f"has nothing that is trained: put {OFF_THE_SHELF} behind another method, [lora, …]")
+    return StackSpec(tuple(found), path, label, train, train_path, tuple(later))
 
 
 def _method(value: object, path: Place, document: Document) -> MethodSpec | None:

@@ -69,7 +69,7 @@ def _parents_model(running: Running) -> AdaptedModel:
             "files, or they were deleted. Bring them with `sweepboard store import` from an export with files, or copy "
             "the file there, then retry this job"
         )
-    adapted, parent = restore(path, site)
+    adapted, parent = restore(path, site, job.methods)
     if parent.job_id != job.parent:
         raise DeltaMismatch(f"{path} is the delta of job {parent.job_id}; expected {job.parent}: copy the right file")
     return adapted

@@ -66,7 +66,7 @@ class Protocol:
 
     @classmethod
     def of(cls, job: Job) -> Protocol:
-        source = job.trained_on
+        source = None if job.trained_on == job.dataset else job.trained_on
         trained_on = "" if source is None else f"{source.name}@{source.data_hash[:8]}"
         read = (job.train_split, job.score_split, job.protocol, job.recipe.precision, job.recipe.resize)
         return cls(*read, trained_on)

@@ -46,6 +46,7 @@ class _Key:
     protocol: Protocol
     trainer_revision: int
     schema: int
+    phase: Phase
 
 
 @dataclass
@@ -106,7 +107,16 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     buckets: dict[tuple[object, ...], Runs] = {}
     for state in finals:
         job = state.job
-        kind = (job.methods, job.backbone, job.recipe, job.train_split, job.score_split, job.protocol, job.trained_on)
+        kind = (
+            job.methods,
+            job.backbone,
+            job.recipe,
+            job.train_split,
+            job.score_split,
+            job.protocol,
+            job.phase,
+            job.trained_on,
+        )
         runs = buckets.setdefault((*kind, job.trainer_revision, job.schema), {}).setdefault(job.dataset, {})
         if job.seed not in runs or state.status is Status.DONE:
             runs[job.seed] = state
@@ -114,7 +124,7 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     for bucket in buckets.values():
         job = next(iter(next(iter(bucket.values())).values())).job
         size, revision = job.recipe.image_size, job.trainer_revision
-        key = _Key(job.methods, job.backbone, size, Protocol.of(job), revision, job.schema)
+        key = _Key(job.methods, job.backbone, size, Protocol.of(job), revision, job.schema, job.phase)
         families.setdefault(key, []).append((job.recipe, bucket))
     return [draft for key, members in families.items() for draft in _split_by_axes(key, members)]
 

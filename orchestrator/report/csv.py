@@ -42,7 +42,7 @@ def render(board: Leaderboard) -> str:
     recipe = [f"recipe.{name}" for name in recipe_fields()]
     revisions = ["trainer_revision", "method_revisions", "schema"]
     is_measured = any(row.measured for row in rows)
-    source = [*_SOURCE] if any(section.protocol.trained_on for section in board.sections) else []
+    source = [*_SOURCE] if any(state.job.trained_on for row in rows for state in row.states[:1]) else []
     speed = [*SPEED_METRICS, *_MEASURED_AT] if is_measured else []
     names = [*_ROW, *_JOB, *facts, *params, *_PROTOCOL, *source, *_INPUT, *recipe, *revisions, *costs, *speed]
     sink = io.StringIO()

@@ -158,7 +158,7 @@ class Job:
     @property
     def _transfer(self) -> dict[str, list[object]]:
         """What parts an evaluate job's number from others on the same images."""
-        if self.trained_on is None:
+        if self.trained_on is None or self.trained_on == self.dataset:
             return {}
         classes = None if self.class_map is None else list(self.class_map)
         return {"trained_on": [self.trained_on.name, self.trained_on.data_hash], "class_map": [classes]}

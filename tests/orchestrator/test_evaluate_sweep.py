@@ -167,3 +167,20 @@ def test_an_evaluate_job_that_a_killed_driver_left_goes_on(loop_over: Callable[.
     assert loop.run().blocked == 1
     again = Loop(loop.store, "s", loop.pool, loop.home, clock=loop.clock)
     assert again.run().done == 2
+
+
+def test_merge_rates_off_the_shelf_run_on_one_trained_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = "[{lora: {rank: 2}}, {tome: {mode: off_the_shelf, mac_ratio: [0.5, 0.8]}}]"
+    text = SPEC.replace("{lora: {rank: 2}}, linear", rates).replace("seeds: 2", "seeds: 1")
+    (place / "spec.yaml").write_text(text.replace("also_evaluate: [local/other, local/strange]\n", ""))
+    assert main(["run", *INLINE, "--no-preflight", str(place / "spec.yaml")]) == 0
+    assert "3 jobs run" in capsys.readouterr().err
+    assert main(["leaderboard", "moved", "--format", "csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    macs = {line["row"]: float(line["macs"]) for line in lines}
+    assert sorted(macs, key=lambda row: macs[row]) == [
+        "lora+tome(off_the_shelf,mac_ratio=0.5)",
+        "lora+tome(off_the_shelf,mac_ratio=0.8)",
+        "lora(rank=2)",
+    ]
+    assert len({line["protocol_id"] for line in lines}) == 1

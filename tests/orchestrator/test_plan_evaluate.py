@@ -140,3 +140,57 @@ def test_too_many_shots_are_told_with_what_is_missing() -> None:
     text = "name: x\ndatasets: [embedded/digits@81shot]\nbackbones: [nano_vit]\nmethods: [linear]\n"
     made = plan(parse_spec(text), shipped_catalogue())
     assert any("class 0 has 80" in text for text in made.missing)
+
+
+def off_the_shelf(methods: str, more: str = "") -> Plan:
+    text = f"name: x\ndatasets: [embedded/digits]\nbackbones: [nano_vit]\nmethods: {methods}\nseeds: 2\n{more}\n"
+    return plan(parse_spec(text, "x.yaml"), shipped_catalogue())
+
+
+TOME = "{tome: {mode: off_the_shelf, merge_rate: [low, high]}}"
+
+
+def test_a_merge_rate_off_the_shelf_is_evaluated_on_the_model_trained_without_it() -> None:
+    made = off_the_shelf(f"[{{lora: {{rank: 4}}}}, [{{lora: {{rank: 4}}}}, {TOME}]]")
+    finals, children = of_phase(made, Phase.FINAL), of_phase(made, Phase.EVALUATE)
+    assert [job.stack for job in finals] == ["lora"] * 2
+    assert Counter(job.parent for job in children) == dict.fromkeys([job.job_id for job in finals], 2)
+    assert {job.stack for job in children} == {"lora+tome"}
+    assert {job.protocol_id for job in children} == {job.protocol_id for job in finals}
+    rows = [entry.row for entry in made.entries if entry.job.parent]
+    assert set(rows) == {f"lora+tome(off_the_shelf,merge_rate={rate})" for rate in ("low", "high")}
+    assert formula(made.counts).endswith("= 6 − 4 off the shelf = 2 jobs + 4 evaluate")
+
+
+def test_a_parent_that_the_spec_does_not_ask_for_is_planned_beside_it() -> None:
+    made = off_the_shelf(f"[[{{lora: {{rank: [2, 4]}}}}, {TOME}]]", "also_evaluate: [embedded/count]")
+    rows = Counter(entry.row for entry in made.entries if entry.job.phase is Phase.FINAL)
+    assert rows == {"lora(rank=2)": 2, "lora(rank=4)": 2}
+    assert (made.counts.jobs, made.counts.parents, made.counts.off_the_shelf) == (4, 4, 8)
+
+
+def test_a_stack_that_is_trained_with_merging_is_another_row_and_another_job() -> None:
+    made = off_the_shelf(f"[[lora, {{tome: {{merge_rate: high}}}}], [lora, {TOME}]]")
+    trained = [entry for entry in made.entries if entry.job.stack == "lora+tome" and entry.job.phase is Phase.FINAL]
+    later = [entry for entry in made.entries if entry.job.parent]
+    assert not {entry.row for entry in trained} & {entry.row for entry in later}
+    assert not {entry.job.job_id for entry in trained} & {entry.job.job_id for entry in later}
+
+
+@pytest.mark.parametrize(
+    ("methods", "problem"),
+    [
+        ("[[lora, {pyra: {mode: off_the_shelf}}]]", "pyra has to be trained"),
+        ("[[linear, {lora: {mode: off_the_shelf}}]]", "lora has to be trained"),
+        ("[{tome: {mode: off_the_shelf, merge_rate: low}}]", "has nothing that is trained"),
+        ("[[lora, {tome: {mode: shelf, merge_rate: low}}]]", "is 'shelf'; expected trained or off_the_shelf"),
+    ],
+)
+def test_what_must_be_trained_cannot_come_off_the_shelf(methods: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        off_the_shelf(methods)
+
+
+def test_searches_leave_no_model_to_take_off_the_shelf() -> None:
+    with pytest.raises(SpecError, match="phase is search"):
+        off_the_shelf(f"[[lora, {TOME}]]", "phase: search")

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.records import METRICS, BackboneRef, DatasetRef, FailureClass, Job, Phase, Result, Status
+from storage.records import (
+    METRICS,
+    BackboneRef,
+    DatasetRef,
+    FailureClass,
+    Job,
+    MethodCall,
+    Phase,
+    Result,
+    Status,
+    frozen,
+)
 from workers.corruptions import mean_corruption_error_pct
 from workers.data.catalogue import data_hash
 from workers.data.suite_files import shipped_suites
@@ -134,6 +145,31 @@ def test_corruptions_give_their_mean_top1_and_the_mean_corruption_error(
     assert found.metrics["test_mce_pct"] == pytest.approx(100 * np.mean(errors_pct / np.array([80.0, 40.0])))
     assert found.metrics["test_top1_pct"] == pytest.approx(100 * hits.mean())
     assert len(list((site.cache / "images").glob("*/card.json"))) == 2  # the parent's splits: these were streamed
+
+
+def test_tokens_are_merged_in_a_model_that_was_trained_without(
+    run: Callable[..., Result], parent: Job, site: Site
+) -> None:
+    trained = run(parent)
+    none, some = (
+        MethodCall("tome", 1, frozen({"schedule": schedule, "prop_attn": True}))
+        for schedule in ((0,) * 6, (20, 10, 5, 0, 0, 0))
+    )
+    plain, merged = (
+        run(replace(child_of(parent, "", (0, 1, 2, 3)), methods=(*parent.methods, tome))) for tome in (none, some)
+    )
+    assert plain.metrics["test_loss"] == pytest.approx(trained.metrics["test_loss"], rel=1e-5)
+    assert merged.status is Status.DONE, merged.failure
+    assert merged.metrics["test_loss"] != trained.metrics["test_loss"]
+    assert merged.metrics["macs"] < 0.6 * plain.metrics["macs"]
+    assert merged.metrics["trainable_params"] == trained.metrics["trainable_params"]
+
+
+def test_a_stack_that_trains_other_values_than_the_parent_is_refused(run: Callable[..., Result], parent: Job) -> None:
+    run(parent)
+    failure = run(replace(child_of(parent, "", (0, 1, 2, 3)), methods=(MethodCall("full", 1),))).failure
+    assert failure is not None
+    assert "does not fit the model" in failure.message
 
 
 def test_a_parent_without_its_files_is_told_apart_from_a_lost_artifact(

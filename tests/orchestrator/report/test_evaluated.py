@@ -108,3 +108,17 @@ def test_few_shot_subsets_are_a_suite_per_number_of_shots(toy) -> None:
     }
     (notes,) = (section.notes for section in board.sections if section.suite == "fgvc@5shot")
     assert any("3 of the 10 tasks of fgvc@5shot" in note for note in notes)
+
+
+def test_a_rate_off_the_shelf_is_ranked_with_the_trained_rows_and_never_averaged_with_them(toy) -> None:
+    trained = toy.Run(stack="lora+tome", top1_pct=70.0)
+    parent = toy.Run(stack="lora", top1_pct=80.0)
+    later = child(parent, parent.dataset, 60.0)
+    job = replace(later.job, dataset=parent.job.dataset, methods=trained.job.methods, class_map=tuple(range(10)))
+    state = replace(later, job=job, row="lora+tome(off_the_shelf)")
+    (section,) = leaderboard([trained.state, parent.state, state], {}).sections
+    assert [(row.title, row.mean_of_tasks) for row in section.rows] == [
+        ("lora", 80.0),
+        ("lora+tome", 70.0),
+        ("lora+tome(off_the_shelf)", 60.0),
+    ]
