@@ -46,6 +46,7 @@ def installed_catalogue(
     from workers.backbone_facts import facts as backbone_facts
     from workers.data import catalogue as data
     from workers.data.check_lists import refuse_broken
+    from workers.data.class_names import class_names
     from workers.revision import TRAINER_REVISION
     from workers.weights import reference
 
@@ -57,7 +58,7 @@ def installed_catalogue(
         """Broken lists get no identity, so that nothing is planned on them."""
         if not name.startswith(f"{data.EMBEDDED_SUITE}/") and data.class_folders(name, data_root) is None:
             known = data.described(name, data_root)
-            names = data.class_names_of(name, data_root) or ()
+            names = class_names(known.class_names) if known is not None and known.class_names else ()
             refuse_broken(name, data.dataset_folder(name, data_root), None if known is None else known.classes, names)
         return data.data_hash(name, data_root, cache)
 

@@ -16,6 +16,7 @@ from workers.data.check_findings import Finding, Level
 from workers.data.check_images import check_images, look_at
 from workers.data.check_lists import check_lists
 from workers.data.class_folders import ClassFolders
+from workers.data.class_names import class_names
 from workers.data.few_shot import few_shot
 from workers.data.folders import SPLITS, read_list, splits_of
 from workers.errors import WorkerError
@@ -60,7 +61,8 @@ def check_dataset(name: str, root: Path | None, cache: Path, told: Told) -> Data
     folder = dataset_folder(name, root)
     known = described(name, root)
     classes = None if known is None else known.classes
-    lists = check_lists(folder, classes)
+    names = class_names(known.class_names) if known is not None and known.class_names else ()
+    lists = check_lists(folder, classes, names)
     try:
         content = data_hash(name, root, cache)
     except WorkerError as error:

@@ -36,6 +36,9 @@ def class_map(trained: tuple[ClassNames, int], tested: tuple[ClassNames, int]) -
     and there are as many.
     """
     (names, count), (wanted, tested_count) = trained, tested
+    for whose, named, there in (("the training set", names, count), ("it", wanted, tested_count)):
+        if named is not None and len(named) != there:
+            return f"{whose} has {there} classes and names of {len(named)}; correct its classes.txt"
     if names is not None and wanted is not None:
         place = {name: index for index, name in enumerate(names)}
         unknown = [name for name in wanted if name not in place]

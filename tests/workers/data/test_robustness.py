@@ -11,6 +11,7 @@ from PIL import Image
 from workers.data import suite_files
 from workers.data.catalogue import class_names_of, data_hash, expand, info
 from workers.data.check import check_dataset
+from workers.data.check_lists import refuse_broken
 from workers.data.class_folders import ClassFolders
 from workers.data.class_names import class_map, class_names
 from workers.data.whereabouts import whereabouts
@@ -151,3 +152,22 @@ def test_what_a_suites_file_says_wrongly_is_told_with_its_line(tmp_path: Path, r
     path.write_text(f"name: my\ndatasets:\n  odd: {row}\n")
     with pytest.raises(DataUnreadable, match=f"line 3: .*{problem}"):
         suite_files.read_suites(path)
+
+
+def test_names_that_do_not_count_the_classes_fit_nothing() -> None:
+    assert "the training set has 2 classes and names of 3" in str(class_map((("a", "b", "c"), 2), (("a",), 1)))
+    assert "it has 2 classes and names of 1" in str(class_map((("a", "b"), 2), (("a",), 2)))
+
+
+def test_imagenets_labels_must_count_the_sorted_wordnet_ids(tmp_path: Path) -> None:
+    names = class_names("imagenet1k")[:30]
+    for split in ("train", "val", "test"):
+        lines = [f"{split}/{name}/0.JPEG {label + (split == 'test')}\n" for label, name in enumerate(names[:29])]
+        (tmp_path / f"{split}.txt").write_text("".join(lines))
+        for name in names[:29]:
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.JPEG").touch()
+    with pytest.raises(
+        DataUnreadable, match=f"29 images are not listed under .* test/{names[0]}/0.JPEG is listed as 1"
+    ):
+        refuse_broken("general/imagenet1k", tmp_path, 30, names)
