@@ -144,7 +144,9 @@ class JobRuns:
             parent = self._sweeps.parent(hint.sweep, experiment_name(job.dataset.name), hint.started_s).run_id
         record = job_record(state, hint.sweep, parent)
         run = self._tracker.ensure(record, hint.started_s)
-        self._tracker.log_dataset(run, job.dataset, job.train_split)
+        self._tracker.log_dataset(run, job.trained_on or job.dataset, job.train_split)
+        if job.trained_on is not None:
+            self._tracker.log_dataset(run, job.dataset, job.score_split)
         shown = self._shown[job.job_id] = _Shown(run, state.attempts, record)
         return shown
 

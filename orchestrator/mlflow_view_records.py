@@ -89,7 +89,7 @@ def job_record(state: JobState, sweep: str | None, parent: str | None) -> RunRec
         kind="job",
         key=job.job_id,
         version=str(state.attempts),
-        name=_short(f"{row} / {job.backbone.name} / {job.dataset.name} / s{job.seed}", 250),
+        name=_short(f"{row} / {job.backbone.name} / {_set_of(job)} / s{job.seed}", 250),
         tags={name: _short(value, _LONGEST_TAG) for name, value in tags.items()},
         params={"seed": str(job.seed), **params(job)},
     )
@@ -122,6 +122,7 @@ def params(job: Job) -> dict[str, str]:
         "score_split": job.score_split,
         "trainer_revision": job.trainer_revision,
         **({} if job.device is None else {"device": job.device}),
+        **({} if job.trained_on is None else {"trained_on": job.trained_on.name, "parent": job.parent}),
     }
     times: Counter[str] = Counter()
     for call in job.methods:
@@ -176,7 +177,14 @@ def summaries(sweep: str, states: Iterable[JobState], parents: Mapping[str, str]
     cells: dict[tuple[object, ...], list[JobState]] = {}
     for state in states:
         if state.job.phase not in (Phase.PREPARE, Phase.MEASURE):
-            key = (state.row, state.job.backbone, state.job.dataset, state.job.phase, state.job.recipe)
+            key = (
+                state.row,
+                state.job.backbone,
+                state.job.dataset,
+                state.job.phase,
+                state.job.recipe,
+                state.job.trained_on,
+            )
             cells.setdefault(key, []).append(state)
     whole = (cell for cell in cells.values() if all(state.status is Status.DONE for state in cell))
     return [_summary(sweep, sorted(cell, key=lambda state: state.job.seed), parents) for cell in whole]
@@ -186,11 +194,13 @@ def _summary(sweep: str, cell: Sequence[JobState], parents: Mapping[str, str]) -
     job = cell[0].job
     row, experiment = cell[0].row or job.stack, experiment_name(job.dataset.name)
     seeds = [state.job.seed for state in cell]
-    name = f"mean of {len(seeds)}: {row} / {job.backbone.name} / {job.dataset.name}"
+    name = f"mean of {len(seeds)}: {row} / {job.backbone.name} / {_set_of(job)}"
+    deciding = [row, job.backbone.canonical, job.dataset.canonical, job.phase.value, job.recipe.canonical]
+    deciding += [] if job.trained_on is None else [job.trained_on.canonical]
     record = RunRecord(
         experiment=experiment,
         kind="summary",
-        key=digest([sweep, row, job.backbone.canonical, job.dataset.canonical, job.phase.value, job.recipe.canonical]),
+        key=digest([sweep, *deciding]),
         version=digest(sorted(state.job.job_id for state in cell)),
         name=_short(name, 250),
         tags={
@@ -201,9 +211,18 @@ def _summary(sweep: str, cell: Sequence[JobState], parents: Mapping[str, str]) -
             PARENT: parents[experiment],
             STATUS: Status.DONE.value,
         },
-        params={"seeds": _text(tuple(seeds)), **params(job)},
+        params={"seeds": _text(tuple(seeds)), **_but_parent(params(job))},
     )
     return Summary(record, _mean_and_std([state.result.metrics for state in cell if state.result is not None]))
+
+
+def _set_of(job: Job) -> str:
+    return job.dataset.name if job.trained_on is None else f"{job.dataset.name} of {job.trained_on.name}"
+
+
+def _but_parent(params: Mapping[str, str]) -> dict[str, str]:
+    """Every seed has a parent of its own."""
+    return {name: value for name, value in params.items() if name != "parent"}
 
 
 def _mean_and_std(results: Sequence[Mapping[str, float]]) -> dict[str, float]:

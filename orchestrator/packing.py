@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.preflight import EVENT, combination_id, groups
+from storage.records import Phase
 from storage.store import Entry, Store
 from workers.pools.protocol import Pool, Request
 from workers.pools.ray_shapes import Node, slots_in
@@ -23,6 +24,7 @@ _GATHERED_MIB = 512.0
 """What a warm slot gathers above that: 0.2 to 0.5 GiB, as seen on the embedded tasks."""
 _LEAST_MIB = 512.0
 _EVENTS = 1000
+_IN_SLOTS = (Phase.FINAL, Phase.SEARCH, Phase.EVALUATE)
 _MOST_DECIMALS = 6
 
 
@@ -72,7 +74,8 @@ def packing(store: Store, entries: Sequence[Entry], pool: Pool, *, on_gpus: bool
     found: dict[str, float] = {}
     of_artifact: dict[str, float] = {}
     problems: list[str] = []
-    for members in groups(entry for entry in entries if entry.job.job_id not in finished):
+    unfinished = [entry for entry in entries if entry.job.job_id not in finished]
+    for members in groups(unfinished, _IN_SLOTS):  # an evaluate job takes no more than its parent did
         peak = peaks.get(combination_id(members[0]), Peak())
         asked = Request.of(members[0].resources)
         mem_mib, problem = _fitting(pool, asked, peak.host_mib) if not asked.mem_mib else (0.0, None)

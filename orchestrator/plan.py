@@ -3,78 +3,33 @@
 Product of the axes -> overrides -> exclude -> include -> refused combinations -> one job per content. Overrides reach
 included jobs, excludes do not. The first seed of every cell comes before second seeds; within a seed, jobs of one
 backbone and data set are neighbours (a warm slot keeps both), and prepare jobs come before those that need them.
-Measure jobs come last.
+Evaluate jobs come after all final jobs, measure jobs last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.catalogue import Catalogue
-from orchestrator.plan_blocks import RecipeUse, blocks_of, factors, recipe_uses
+from orchestrator.plan_blocks import blocks_of, factors, recipe_uses
+from orchestrator.plan_evaluate import evaluate_entries, evaluation_sets, off_the_shelf_job
 from orchestrator.plan_jobs import JobMaker, Resolved, made_row
 from orchestrator.plan_measure import measure_entries
 from orchestrator.plan_recipes import Change
+from orchestrator.plan_records import Counts, Plan, Refusal
 from orchestrator.plan_rules import Block, Mask, aims_at_left_out, changes, check_match, mask
 from orchestrator.plan_tune import check_tune
 from orchestrator.plan_variants import Variant
-from orchestrator.resolve import UNKNOWN, Backbone, LeftOut, Lookup
+from orchestrator.resolve import UNKNOWN, Backbone, Lookup
 from orchestrator.spec import Rule, SweepSpec
 from orchestrator.spec_problems import SpecError, path_text
 from storage.records import DatasetRef, Job
 from storage.store import Entry
 
+__all__ = ["Counts", "Plan", "Refusal", "plan"]
+
 _MOST_POINTS_PER_JOB = 20  # a product may be that much larger than max_jobs, if excludes bring it down
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A stack that cannot run on a backbone, and how many jobs that is."""
-
-    row: str
-    backbone: str
-    reason: str
-    jobs: int
-
-
-@dataclass
-class Counts:
-    """How the product became the jobs."""
-
-    factors: tuple[str, ...] = ()
-    product: int = 0
-    excluded: int = 0
-    included: int = 0
-    refused: int = 0
-    duplicates: int = 0
-    jobs: int = 0
-    prepare: int = 0
-    measure: int = 0
-    cells: int = 0
-    by_rule: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """`entries` can be stored and run; `unresolved` wait for what `missing` lists, and have no identity yet.
-
-    `weights`: hash -> file, for backbones whose weights the spec gives by path (a Site needs it). `left_out`: stacks
-    of methods that are still to come; no job counts them. `blocker`: why `run` must refuse this plan though it can be
-    shown; "" when it can run.
-    """
-
-    spec: SweepSpec
-    entries: tuple[Entry, ...]
-    unresolved: tuple[Entry, ...]
-    missing: tuple[str, ...]
-    refused: tuple[Refusal, ...]
-    counts: Counts
-    weights: Mapping[str, Path]
-    left_out: tuple[LeftOut, ...] = ()
-    recipes: tuple[RecipeUse, ...] = ()
-    blocker: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,14 +49,13 @@ def plan(spec: SweepSpec, catalogue: Catalogue) -> Plan:
     lookup = Lookup(spec, catalogue, problems=list(spec.document.problems))
     blocks = blocks_of(lookup)
     known = [variant for block in blocks for variant in block.variants]
-    if spec.also_evaluate:
-        lookup.problem(("also_evaluate",), "is not supported in this version; leave it out")
+    also = evaluation_sets(lookup)
     check_tune(lookup, known)
     for rule in (*spec.exclude, *spec.overrides) if known else ():
         check_match(lookup, rule, known)
     sets = [tuple(changes(lookup, rule, known)) for rule in spec.overrides] if known else []
     _stop(lookup)
-    return _Planner(lookup, blocks, sets).plan()
+    return _Planner(lookup, blocks, sets).plan(also)
 
 
 def _stop(lookup: Lookup) -> None:
@@ -119,11 +73,12 @@ class _Planner:
         self.refused: dict[tuple[str, str, str], int] = {}
         self._resolved: dict[tuple[int, int, tuple[int, ...], tuple[Change, ...]], Resolved] = {}
 
-    def plan(self) -> Plan:
+    def plan(self, also: Sequence[DatasetRef]) -> Plan:
         spec = self.lookup.spec
         cells = [self._cells(block) for block in self.blocks]
         _stop(self.lookup)
         entries = self._entries(cells)
+        entries += self._evaluations(entries, also)
         _stop(self.lookup)
         measured = measure_entries(spec.measure, entries, self.lookup.catalogue.device)
         self.counts.measure, entries = len(measured), entries + measured
@@ -149,6 +104,18 @@ class _Planner:
             recipes=recipe_uses(self.blocks),
             blocker=blocker,
         )
+
+    def _evaluations(self, entries: list[tuple[Entry, bool]], also: Sequence[DatasetRef]) -> list[tuple[Entry, bool]]:
+        found, counts = evaluate_entries(self.lookup, also, entries), self.counts
+        counts.evaluate = counts.off_the_shelf + len(found.entries)
+        counts.jobs += counts.parents
+        for what, jobs in found.refused.items():
+            self.refused[what] = jobs
+        if counts.jobs + counts.evaluate > self.lookup.spec.max_jobs:
+            self.lookup.problem(
+                ("also_evaluate",), f"makes more than {self.lookup.spec.max_jobs:,} jobs; raise max_jobs"
+            )
+        return found.entries
 
     def _cells(self, block: Block) -> list[_Cell]:
         """The block's points without their seeds, excluded ones left out."""
@@ -228,9 +195,13 @@ class _Planner:
         found: list[tuple[Entry, bool]] = []
         seen: set[str] = set()
         rows: set[tuple[int, int, str]] = set()
+        later: list[tuple[_Cell, int, Resolved]] = []
         for points in self._points(cells):
             jobs: list[tuple[Job, _Cell, Resolved]] = []
+            later += [point for point in points if point[2].trained is not None]
             for cell, seed, resolved in points:
+                if resolved.trained is not None:
+                    continue
                 job = self.maker.job(resolved, cell.backbone, cell.dataset, seed)
                 if job.job_id in seen:
                     counts.duplicates += 1
@@ -238,11 +209,7 @@ class _Planner:
                 seen.add(job.job_id)
                 rows.add((id(cell.variant), id(cell.backbone), cell.dataset.name))
                 jobs.append((job, cell, resolved))
-                for key in job.needs:
-                    if key.key_id not in seen:
-                        seen.add(key.key_id)
-                        counts.prepare += 1
-                        found.append(self._entry(self.maker.prepare_job(job, key), cell, resolved, len(found)))
+                self._prepare(job, cell, resolved, (found, seen))
             counts.jobs += len(jobs)
             if counts.jobs > limit:
                 self.lookup.problem((), f"plans more than {limit:,} jobs; raise max_jobs if you mean it")
@@ -250,7 +217,40 @@ class _Planner:
             for job, cell, resolved in jobs:
                 found.append(self._entry(job, cell, resolved, len(found)))
         counts.cells = len(rows)
+        self._off_the_shelf(later, found, seen)
         return found
+
+    def _prepare(
+        self, job: Job, cell: _Cell, resolved: Resolved, known: tuple[list[tuple[Entry, bool]], set[str]]
+    ) -> None:
+        """The prepare jobs that the job needs and no earlier one did."""
+        found, seen = known
+        for key in job.needs:
+            if key.key_id not in seen:
+                seen.add(key.key_id)
+                self.counts.prepare += 1
+                found.append(self._entry(self.maker.prepare_job(job, key), cell, resolved, len(found)))
+
+    def _off_the_shelf(
+        self, later: list[tuple[_Cell, int, Resolved]], found: list[tuple[Entry, bool]], seen: set[str]
+    ) -> None:
+        """Parents that nothing else plans, then the evaluate jobs of stacks with members off the shelf."""
+        children = []
+        for cell, seed, resolved in later:
+            if resolved.trained is None:
+                continue
+            rest, row = resolved.trained
+            parent = self.maker.job(rest, cell.backbone, cell.dataset, seed)
+            whole = self.maker.job(resolved, cell.backbone, cell.dataset, seed)
+            children.append((off_the_shelf_job(whole, parent), cell, resolved))
+            if parent.job_id not in seen:
+                seen.add(parent.job_id)
+                self.counts.parents += 1
+                self._prepare(parent, cell, rest, (found, seen))
+                found.append(self._entry(parent, replace(cell, row=row), rest, len(found)))
+        self.counts.off_the_shelf = len(children)
+        for child, cell, resolved in children:
+            found.append(self._entry(child, cell, resolved, len(found)))
 
     def _entry(self, job: Job, cell: _Cell, resolved: Resolved, order: int) -> tuple[Entry, bool]:
         row = cell.row if job.makes is None else made_row(job)

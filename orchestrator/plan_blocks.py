@@ -36,7 +36,7 @@ def blocks_of(lookup: Lookup) -> list[Block]:
     found = [[variant for stack in spec.stacks for variant in of(stack)]]
     found += [of(include.stack) for include in spec.include]
     backbones = tuple(one for one in map(lookup.backbone, spec.backbones) if one is not None)
-    datasets = lookup.datasets(spec.datasets)
+    datasets = lookup.training_sets(spec.datasets)
     rows = row_names(lookup, [variant for group in found for variant in group])
     blocks = [Block((), tuple(found[0]), tuple(rows[: len(found[0])]), backbones, datasets, spec.seeds)]
     start = len(found[0])
@@ -49,7 +49,7 @@ def blocks_of(lookup: Lookup) -> list[Block]:
                 tuple(group),
                 tuple(rows[start : start + len(group)]),
                 backbones if own is None else tuple(one for one in own if one is not None),
-                datasets if names is None else lookup.datasets(names),
+                datasets if names is None else lookup.training_sets(names),
                 spec.seeds if include.seeds is None else include.seeds,
             )
         )

@@ -10,7 +10,8 @@ from methods.api import BackboneFacts, MethodError
 from methods.facts import MethodFacts, Params, Value, refuse_stack
 from methods.params import resolve_params
 from orchestrator.plan_recipes import Change
-from orchestrator.plan_variants import Variant
+from orchestrator.plan_rows import row_of
+from orchestrator.plan_variants import Variant, trained_part
 from orchestrator.recipes import resolved_recipe
 from orchestrator.resolve import Backbone, Lookup
 from storage.records import FEATURES, ArtifactKey, DatasetRef, Job, MethodCall, Phase, Recipe, frozen
@@ -27,7 +28,8 @@ _SPLITS = {Phase.FINAL: ("train800val200", "test"), Phase.SEARCH: ("train800", "
 @dataclass(frozen=True)
 class Resolved:
     """All of a job but its data set and seed. `needs`: (kind, position of the method, what decides the artifact);
-    `shares_features`: the job reads frozen features of both its splits."""
+    `shares_features`: the job reads frozen features of both its splits. `trained`: of a stack with members off the
+    shelf, what its parent is made of, and that one's row."""
 
     calls: tuple[MethodCall, ...]
     recipe: Recipe
@@ -35,6 +37,7 @@ class Resolved:
     needs: tuple[tuple[str, int, Params], ...]
     shares_features: bool
     refusal: str | None
+    trained: tuple[Resolved, str] | None = None
 
 
 @dataclass
@@ -71,7 +74,11 @@ class JobMaker:
         # Raw pixels cost nothing to make, and their features are larger than the images.
         is_plain = recipe.sees_images_as_they_are and (backbone.facts is None or backbone.facts.macs > 0)
         shares = is_plain and all(facts.keeps_features for facts in variant.methods)
-        return Resolved(calls, recipe, resources, needs, shares, refusal)
+        trained = None
+        if variant.stack.off_the_shelf:
+            rest = trained_part(variant)
+            trained = (self.resolve(rest, backbone, changes), row_of(rest))
+        return Resolved(calls, recipe, resources, needs, shares, refusal, trained)
 
     def job(self, resolved: Resolved, backbone: Backbone, dataset: DatasetRef, seed: int) -> Job:
         """The job at that point."""

@@ -57,7 +57,12 @@ def _stale(plan: Plan, dropped: tuple[JobState, ...]) -> tuple[JobState, ...]:
 
 
 def _without_revisions(job: Job) -> str:
-    """The id that the job would have if nothing had a revision; shared artifacts carry revisions too."""
+    """The id that the job would have if nothing had a revision; shared artifacts and parents carry revisions too."""
     return replace(
-        job, methods=tuple(replace(call, revision=0) for call in job.methods), trainer_revision=0, needs=(), makes=None
+        job,
+        methods=tuple(replace(call, revision=0) for call in job.methods),
+        trainer_revision=0,
+        needs=(),
+        makes=None,
+        parent=None,
     ).job_id

@@ -9,6 +9,7 @@ from methods.facts import Value
 from orchestrator.plan_axes import TRAIN, Target
 from orchestrator.plan_variants import Variant
 from orchestrator.resolve import Lookup
+from orchestrator.spec_methods import OFF_THE_SHELF
 from orchestrator.spec_problems import path_text
 
 
@@ -38,8 +39,13 @@ def row_names(lookup: Lookup, variants: Sequence[Variant]) -> list[str]:
     return names
 
 
+def row_of(variant: Variant) -> str:
+    """The name of a variant that no row of the spec is: all values that the spec gives its members are in it."""
+    return _name(variant.stack.name, variant, sorted(target for target in variant.given if target[0] != TRAIN))
+
+
 def _content(variant: Variant) -> tuple[object, ...]:
-    return (variant.stack.name, variant.params, variant.recipe, variant.published)
+    return (variant.stack.name, variant.stack.off_the_shelf, variant.params, variant.recipe, variant.published)
 
 
 def _telling(variants: Sequence[Variant]) -> list[Target]:
@@ -64,6 +70,8 @@ def _name(name: str, variant: Variant, shown: Sequence[Target]) -> str:
     for position, member in enumerate(members):
         owners = {position} if not variant.stack.label else set(range(len(variant.methods)))
         values = [f"{field}={_value(variant, (owner, field))}" for owner, field in shown if owner in owners]
+        is_later = not variant.stack.label and position in variant.stack.off_the_shelf
+        values = [*([OFF_THE_SHELF] if is_later else []), *values]
         parts.append(f"{member}({','.join(values)})" if values else member)
     recipe = [f"{field}={_value(variant, (owner, field))}" for owner, field in shown if owner == TRAIN]
     return " ".join(["+".join(parts), *recipe])

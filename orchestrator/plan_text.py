@@ -20,13 +20,16 @@ def formula(counts: Counts) -> str:
         ("−", counts.excluded, "excluded"),
         ("+", counts.included, "included"),
         ("−", counts.refused, "refused"),
+        ("−", counts.off_the_shelf, "off the shelf"),
+        ("+", counts.parents, "parents"),
         ("−", counts.duplicates, "duplicates"),
     ]
     changed = "".join(f" {sign} {number} {what}" for sign, number, what in signed if number)
     total = f" = {counts.jobs} jobs" if changed else " jobs"
     prepare = f" + {counts.prepare} prepare" if counts.prepare else ""
+    evaluate = f" + {counts.evaluate} evaluate" if counts.evaluate else ""
     measure = f" + {counts.measure} measure" if counts.measure else ""
-    return f"{' × '.join(counts.factors)} = {counts.product}{changed}{total}{prepare}{measure}"
+    return f"{' × '.join(counts.factors)} = {counts.product}{changed}{total}{prepare}{evaluate}{measure}"
 
 
 def plan_text(report: PlanReport, show: int, *, diff: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from methods.facts import MethodFacts, Params, Value
@@ -13,8 +13,8 @@ from orchestrator.plan_recipes import Change, Published
 from orchestrator.plan_zip import check_zip, owners, zip_axis
 from orchestrator.recipes import recipe_facts, recipe_of
 from orchestrator.resolve import Lookup
-from orchestrator.spec_methods import StackSpec
-from storage.records import Recipe
+from orchestrator.spec_methods import OFF_THE_SHELF, StackSpec
+from storage.records import Phase, Recipe
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def variants(lookup: Lookup, stack: StackSpec, train: Given, published: Publishe
         _check_the_rest(lookup, stack)
         return []
     before = len(lookup.problems)
+    _check_off_the_shelf(lookup, stack, methods)
     own = given_by(lookup, recipe_facts(), (TRAIN, stack.train), stack.train_path)
     for position, (member, facts) in reversed(list(enumerate(zip(stack.members, methods, strict=True)))):
         own = given_by(lookup, facts, (position, member.given), member.path) + own
@@ -66,6 +67,33 @@ def _check_the_rest(lookup: Lookup, stack: StackSpec) -> None:
         facts = lookup.known_method(member.name)
         if facts is not None:
             given_by(lookup, facts, (0, member.given), member.path)
+
+
+def trained_part(variant: Variant) -> Variant:
+    """What is trained of a stack with members off the shelf: the same stack without them."""
+    stack = variant.stack
+    kept = [at for at in range(len(variant.methods)) if at not in stack.off_the_shelf]
+    return replace(
+        variant,
+        stack=replace(stack, members=tuple(stack.members[at] for at in kept), label="", off_the_shelf=()),
+        methods=tuple(variant.methods[at] for at in kept),
+        given={(kept.index(at), name): value for (at, name), value in variant.given.items() if at in kept},
+        params=tuple(variant.params[at] for at in kept),
+    )
+
+
+def _check_off_the_shelf(lookup: Lookup, stack: StackSpec, methods: tuple[MethodFacts, ...]) -> None:
+    if stack.off_the_shelf and lookup.spec.phase != Phase.FINAL:
+        lookup.problem(
+            stack.path, f"{OFF_THE_SHELF} evaluates what final jobs have trained; phase is {lookup.spec.phase}"
+        )
+    for at in stack.off_the_shelf:
+        passport = methods[at].passport
+        if "tokens" not in methods[at].seams or passport is None or passport.trained_params:
+            text = (
+                f"{methods[at].name} has to be trained; {OFF_THE_SHELF} is for what removes tokens and learns nothing"
+            )
+            lookup.problem((*stack.members[at].path, "mode"), text)
 
 
 def shared_train(lookup: Lookup) -> Given:

@@ -106,11 +106,11 @@ def combinations(entries: Sequence[Entry], done: frozenset[str]) -> tuple[list[C
     ], len(found) - len(todo)
 
 
-def groups(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """The entries of each combination, in the order of the plan."""
+def groups(entries: Iterable[Entry], phases: Sequence[Phase] = (Phase.FINAL, Phase.SEARCH)) -> list[list[Entry]]:
+    """The entries of each combination among jobs of these phases, in the order of the plan."""
     found: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
-        if entry.job.phase in (Phase.FINAL, Phase.SEARCH):
+        if entry.job.phase in phases:
             found.setdefault((*_shape(entry), *sorted(entry.resources.items())), []).append(entry)
     return list(found.values())
 

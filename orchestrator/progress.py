@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Job, Phase, Result, Status
 from storage.store import JobState
+
+_STUCK = frozenset({Status.FAILED, Status.CANCELLED, Status.HELD})
+_SHOWN_REASONS = 5
 
 
 @dataclass
@@ -99,11 +102,29 @@ class SweepProgress:
         return sum(each) / slots, (unknown * spread + spread * len(each) ** 0.5) / slots
 
 
+def waiting(states: Sequence[JobState]) -> list[str]:
+    """Pending jobs whose parent, or the maker of what they need, will not be done by itself: one line per reason."""
+    stuck = {state.job.job_id: state for state in states if state.status in _STUCK}
+    makers = {state.job.makes.key_id: state for state in stuck.values() if state.job.makes is not None}
+    found: Counter[tuple[str, Status]] = Counter()
+    for state in states:
+        if state.status is Status.PENDING:
+            needed = [makers[key.key_id] for key in state.job.needs if key.key_id in makers]
+            needed += [stuck[parent] for parent in (state.job.parent,) if parent in stuck]
+            for one in needed[:1]:
+                found[f"{one.job.phase} job {one.job.job_id}", one.status] += 1
+    lines = [f"{number} wait for {name}, which is {status}" for (name, status), number in found.items()]
+    more = len(lines) - _SHOWN_REASONS
+    return [*lines[:_SHOWN_REASONS], *([f"… and {more} more such jobs are waited for"] if more > 0 else [])]
+
+
 def row_title(job: Job, row: str) -> str:
-    """The name of the job's row: prepare and measure jobs are kept apart from the rows they serve."""
+    """The name of the job's row: prepare, evaluate and measure jobs are kept apart from the rows they serve."""
     if job.phase is Phase.MEASURE:
         return "measure speed and memory"
     title = row or job.stack
+    if job.phase is Phase.EVALUATE:
+        return f"evaluate {title}"
     return f"prepare {job.makes.kind}" if job.phase is Phase.PREPARE and job.makes else title
 
 

@@ -18,6 +18,7 @@ from workers.errors import UnknownBackbone, UnknownDataset, WorkerError
 UNKNOWN = "unknown"
 """Stands for a hash that is not known yet; jobs that carry it are counted and shown, never stored or run."""
 
+_SHOWN = 3
 _NAMED_WEIGHTS = ("default", "random")
 
 
@@ -152,6 +153,24 @@ class Lookup:
             for name in self.names(pattern, path):
                 found[name] = self._dataset(name)
         return tuple(found.values())
+
+    def training_sets(self, patterns: Iterable[tuple[str, Place]]) -> tuple[DatasetRef, ...]:
+        """As `datasets`; one that is a test set alone is a problem."""
+        patterns = tuple(patterns)
+        found = self.datasets(patterns)
+        for pattern, path in patterns:
+            alone = [name for name in self.names(pattern, path) if self._is_test_alone(name)]
+            if alone:
+                some = ", ".join(alone[:_SHOWN]) + (" …" if len(alone) > _SHOWN else "")
+                self.problem(path, f"{some}: a test set alone cannot be trained on; name it under also_evaluate")
+        return found
+
+    def _is_test_alone(self, name: str) -> bool:
+        try:
+            trained, test = self.catalogue.images(name)
+        except WorkerError:  # told already
+            return False
+        return test > 0 and trained == 0
 
     def names(self, pattern: str, path: Place) -> tuple[str, ...]:
         """Names of the data sets that one pattern stands for; none, and a problem, when it is unknown."""

@@ -105,7 +105,7 @@ class SweepSpec:
     overrides: tuple[Rule, ...]
     phase: str
     protocol: str
-    also_evaluate: tuple[str, ...]
+    also_evaluate: tuple[tuple[str, Place], ...]
     tune: Tune | None
     measure: Measure | None
     max_jobs: int
@@ -172,7 +172,7 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
         overrides=tuple(Rule(rule.match, ("overrides", at), rule.set) for at, rule in rules),
         phase=file.phase,
         protocol=file.protocol,
-        also_evaluate=tuple(file.also_evaluate),
+        also_evaluate=tuple((name, ("also_evaluate", at)) for at, name in _also(file.also_evaluate, kept)),
         tune=None
         if file.tune is None
         else Tune(file.tune.trials, file.tune.space, file.tune.sampler, file.tune.pruner),
@@ -185,6 +185,11 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
 def _placed(key: str, items: list[Any], kept: Mapping[str, list[int]]) -> list[tuple[int, Any]]:
     """The elements of a list with their positions in the file."""
     return list(zip(kept.get(key, []), items, strict=False))
+
+
+def _also(names: list[str], kept: Mapping[str, list[int]]) -> list[tuple[int, str]]:
+    """A single name may stand without brackets."""
+    return list(zip(kept.get("also_evaluate", [0]), names, strict=False))
 
 
 def _stacks(methods: object, document: Document) -> tuple[StackSpec, ...]:

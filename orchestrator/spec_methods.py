@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.spec_problems import Place
 from orchestrator.spec_yaml import Document
 
+OFF_THE_SHELF, _TRAINED = "off_the_shelf", "trained"
 _FORM = "expected a method's name, {name: {parameter: value}}, or a list of those (a stack)"
 
 
@@ -23,7 +24,8 @@ class MethodSpec:
 @dataclass(frozen=True)
 class StackSpec:
     """A stack, left to right; `label` renames its rows, `train` is its own part of the recipe, `recipe` the name of a
-    published recipe ("": the spec's)."""
+    published recipe ("": the spec's). `off_the_shelf`: positions of members that come in when the rest is trained
+    (`mode: off_the_shelf`)."""
 
     members: tuple[MethodSpec, ...]
     path: Place
@@ -32,6 +34,7 @@ class StackSpec:
     train_path: Place = ()
     recipe: str = ""
     recipe_path: Place = ()
+    off_the_shelf: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -48,6 +51,7 @@ def read_stack(value: object, path: Place, document: Document) -> StackSpec | No
     found: list[MethodSpec] = []
     label, train, train_path = "", {}, ()  # type: tuple[str, Mapping[str, object], Place]
     recipe, recipe_path = "", ()  # type: tuple[str, Place]
+    later: list[int] = []
     for position, member in enumerate(members):
         place = (*path, position) if isinstance(value, list) else path
         method = _method(member, place, document)
@@ -64,10 +68,17 @@ def read_stack(value: object, path: Place, document: Document) -> StackSpec | No
             if recipe:
                 document.problem((*method.path, "recipe"), "is the second `recipe` of this stack; write one")
             recipe, recipe_path = _recipe(given.pop("recipe"), (*method.path, "recipe"), document)
+        if given.pop("mode", _TRAINED) != _TRAINED:
+            later.append(len(found))
+            if method.given["mode"] != OFF_THE_SHELF:
+                text = f"is {method.given['mode']!r}; expected {_TRAINED} or {OFF_THE_SHELF}"
+                document.problem((*method.path, "mode"), text)
         found.append(MethodSpec(method.name, given, method.path))
     if len(found) < len(members):
         return None
-    return StackSpec(tuple(found), path, label, train, train_path, recipe, recipe_path)
+    if later and len(later) == len(found):
+        document.problem(path, f"has nothing that is trained: put {OFF_THE_SHELF} behind another method, [lora, …]")
+    return StackSpec(tuple(found), path, label, train, train_path, recipe, recipe_path, tuple(later))
 
 
 def _method(value: object, path: Place, document: Document) -> MethodSpec | None:

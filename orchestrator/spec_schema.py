@@ -171,7 +171,7 @@ class SpecFile(_Part):
     overrides: list[OverrideFile] = []
     phase: Literal["final", "search"] = "final"
     protocol: Literal["honest", "paper"] = "honest"
-    also_evaluate: list[str] = []
+    also_evaluate: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_distinct)] = []
     tune: TuneFile | None = None
     measure: Annotated[MeasureFile | None, BeforeValidator(_measure)] = None
     max_jobs: Annotated[int, Field(ge=1, le=10_000_000)] = MAX_JOBS

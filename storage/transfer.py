@@ -110,8 +110,9 @@ def _brought(kept: KeptJob, home: Path, target: Path, missing: list[str]) -> Fil
 def import_store(store: Store, home: Path, folder: Path, with_files: bool = True) -> Imported:
     """Join the exported results to this store; twice is once. Raises TransferError, StoreUnavailable.
 
-    Records are taken in one transaction. Artifacts come before it, because jobs may start on them; deltas and
-    predictions after it, for those jobs whose outcome here is the exported one.
+    Records are taken in one transaction. Artifacts, and deltas of jobs that are not done here, come before it, because
+    jobs may start on them; other deltas and predictions after it, for those jobs whose outcome here is the exported
+    one.
     """
     try:
         transfer = _read(folder)
@@ -119,7 +120,7 @@ def import_store(store: Store, home: Path, folder: Path, with_files: bool = True
             _check_files(transfer, folder / FILES)
         else:
             transfer = Transfer(transfer.snapshot)
-        copied = _place_artifacts(transfer, home, folder / FILES)
+        copied = _place_artifacts(transfer, store, home, folder / FILES)
         snapshot, unmade = _with_artifacts_only(transfer.snapshot, home)
         absorbed = store.absorb(snapshot)
         copied += _place_others(transfer, store, home, folder / FILES)
@@ -147,9 +148,14 @@ def _check_files(transfer: Transfer, source: Path) -> None:
             )
 
 
-def _place_artifacts(transfer: Transfer, home: Path, source: Path) -> int:
-    """An artifact is named by what decides it: one that is here already serves as well."""
-    wanted = [(path, file) for _, role, path, file in _named(transfer) if role == "artifact"]
+def _place_artifacts(transfer: Transfer, store: Store, home: Path, source: Path) -> int:
+    """An artifact is named by what decides it: one that is here already serves as well. Evaluate jobs read deltas."""
+    here = store.known(result.job_id for result, role, _, _ in _named(transfer) if role == "delta")
+    wanted = [
+        (path, file)
+        for result, role, path, file in _named(transfer)
+        if role == "artifact" or (role == "delta" and here.get(result.job_id) is not Status.DONE)
+    ]
     absent = {path: file for path, file in wanted if not (home / path).exists()}
     for path, file in absent.items():
         _copy(source / file.sha256, home / path, file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from methods.api import MissingArtifact
-from storage.records import Job, canonical_json
+from storage.records import Job, MethodCall, canonical_json
 from storage.records.whole import written_whole
 from workers.adapted import AdaptedModel, adapt
 from workers.backbones import build_model
@@ -59,11 +60,12 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
 
 
-def restore(path: Path, site: Site) -> tuple[AdaptedModel, Job]:
-    """The trained model: the base weights, the methods prepared as then, the trained values put in.
+def restore(path: Path, site: Site, methods: tuple[MethodCall, ...] | None = None) -> tuple[AdaptedModel, Job]:
+    """The trained model: the base weights, the methods prepared as then, the trained values put in; and the job that
+    trained it. `methods`: another stack, which trains the same values.
 
-    Gives the logits of the trained model bit for bit. Raises FileNotFoundError, DeltaMismatch, and what building
-    the backbone raises.
+    With its own stack it gives the logits of the trained model bit for bit. Raises FileNotFoundError, DeltaMismatch,
+    and what building the backbone raises.
     """
     with safe_open(path, framework="pt") as file:
         card = json.loads((file.metadata() or {}).get(_CARD, "{}"))
@@ -76,7 +78,7 @@ def restore(path: Path, site: Site) -> tuple[AdaptedModel, Job]:
         if name.startswith(_CARRIED):
             kind, _, part = name.removeprefix(_CARRIED).partition("/")
             carried.setdefault(kind, {})[part] = value
-    adapted = adapt(build_model(job, site), job, _CarriedData(job, carried))
+    adapted = adapt(build_model(job, site), replace(job, methods=methods or job.methods), _CarriedData(job, carried))
     trained = {name.removeprefix(_TRAINED): value for name, value in tensors.items() if name.startswith(_TRAINED)}
     _put_in(path, adapted, trained)
     return adapted, job

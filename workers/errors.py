@@ -23,6 +23,7 @@ class WorkerError(Exception):
     ├── DeltaMismatch      a delta checkpoint does not fit the model it is loaded into
     ├── ArtifactMissing    a shared artifact is not where the home should have it
     ├── DiskFull           the disk has no room for what must be written
+    ├── ParentMissing      the delta that an evaluate job reads is not where the home should have it
     ├── MeasureFailed      the process that measures speed and memory ended without an answer
     ├── ExportFailed       a trained model cannot be written as asked, or what was written is not the model
     ├── ConversionFailed   a source of images cannot be taken over as asked, or not be written
@@ -82,6 +83,10 @@ class DiskFull(WorkerError):
     """The disk has no room for what must be written."""
 
     failure_class = FailureClass.TRANSIENT
+
+
+class ParentMissing(WorkerError):
+    """The delta that an evaluate job reads is not where the home should have it; waiting does not bring it."""
 
 
 class MeasureFailed(WorkerError):

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from storage.records import Job
-from workers.feeds import Feed, Subject
+from workers.feeds import Ordered, Subject
 from workers.precision import autocast
 from workers.reporting import Reporter
 
@@ -28,7 +28,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(subject: Subject, feed: Feed, job: Job, reporter: Reporter) -> Evaluation:
+def evaluate(subject: Subject, feed: Ordered, job: Job, reporter: Reporter) -> Evaluation:
     """One pass in eval mode and in the recipe's precision; the softmax is taken in fp32. Equal logits: lowest class."""
     subject.module.eval()
     logits, labels, done = [], [], 0

@@ -15,16 +15,20 @@ from workers.data.batches import Batch
 from workers.features import classifiers, head_of
 
 
-class Feed(Protocol):
-    """One split, as batches."""
+class Ordered(Protocol):
+    """Images that can be evaluated."""
 
     def __len__(self) -> int: ...
+
+    def in_order(self) -> Iterator[Batch]: ...
+
+
+class Feed(Ordered, Protocol):
+    """One split, as batches."""
 
     def steps(self, batch_size: int) -> int: ...
 
     def trained(self, epoch: int) -> Iterator[Batch]: ...
-
-    def in_order(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from workers.checkpoint import load_tensors, save_delta, save_tensors
 from workers.data.training import JobTrainingData
 from workers.errors import ArtifactMissing, Diverged, Unsupported
 from workers.evaluate import Evaluation, evaluate
+from workers.evaluate_parent import evaluate_parent
 from workers.features import FeatureFeed, computed
 from workers.feeds import Feed, Subject, subject_of
-from workers.macs import macs_of
 from workers.measure_apart import measure_apart
 from workers.precision import check_precision
 from workers.predictions import Predictions, save_predictions
@@ -27,6 +27,7 @@ from workers.preflight import preflight
 from workers.randomness import seeded
 from workers.running import Outcome, Running
 from workers.site import Site
+from workers.sizes import sizes_of
 from workers.train import Trainer
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def train_and_score(running: Running) -> Outcome:
         scored.append(_scored(running, subject, unseen))
     metrics = {
         **_final_metrics(job, scored),
-        **_sizes(adapted, job),
+        **sizes_of(adapted, job),
         "optimizer_state_bytes": training.optimizer_state_bytes,
     }
     files: dict[str, Path] = {}
@@ -94,6 +95,7 @@ PHASES: Mapping[Phase, Callable[[Running], Outcome]] = {
     Phase.PREPARE: prepare,
     Phase.SEARCH: train_and_score,
     Phase.FINAL: train_and_score,
+    Phase.EVALUATE: evaluate_parent,
     Phase.MEASURE: measure_apart,
     Phase.PREFLIGHT: preflight,
 }
@@ -161,13 +163,3 @@ def _final_metrics(job: Job, scored: list[Evaluation]) -> dict[str, float]:
 
 def _kind(job: Job) -> str:
     return "val" if job.phase == Phase.SEARCH else "test"
-
-
-def _sizes(adapted: AdaptedModel, job: Job) -> dict[str, float]:
-    size = job.recipe.image_size
-    return {
-        "trainable_params": sum(value.numel() for value in adapted.trained.values()),
-        "head_params": sum(value.numel() for value in adapted.head.values()),
-        "total_params": adapted.total_params,
-        "macs": macs_of(adapted.model, size) if size is not None else 0,
-    }

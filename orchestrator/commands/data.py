@@ -129,6 +129,8 @@ def _print_table(found: Sequence[Whereabouts]) -> None:
 
 def _training_text(item: Whereabouts) -> str:
     train, val, both = (item.sizes[key] for key in ("train", "val", "trainval"))
+    if both == 0:
+        return "-"  # a test set alone
     return f"{train:,}+{val:,}" if train and val else _count(both)
 
 
@@ -145,8 +147,9 @@ def _card(item: Whereabouts, differing: tuple[Path, ...]) -> str:
         lines.append(f"  folder    {folder}" + (f" (not read: {verdict})" if position else ""))
     if item.state == MISSING:
         lines.append(f"  expected  {item.expected}" if item.expected else f"  missing   {item.problem}")
-        lines.append(f"  lists     {' '.join(item.lists)}, lines `relative/path label`")
-        if item.expected:
+        lists = f"{' '.join(item.lists)}, lines `relative/path label`" if item.lists else "none: folders named by class"
+        lines.append(f"  lists     {lists}")
+        if item.expected and item.lists:
             lines.append(f"  convert   sweepboard data convert SOURCE --as {item.name}, where SOURCE has its splits")
     word = "images" if item.state == HERE else "sizes"
     lines.append(

@@ -60,7 +60,8 @@ def _checked(state: JobState) -> Result:
     """The result of a job that trained a model. Raises UsageError."""
     job = state.job
     if job.phase not in (Phase.FINAL, Phase.SEARCH):
-        raise UsageError(f"job {job.job_id} is a {job.phase} job and trains no model; name a final job")
+        of = f", as its parent {job.parent}" if job.parent else ""
+        raise UsageError(f"job {job.job_id} is a {job.phase} job and trains no model; name a final job{of}")
     if state.status is not Status.DONE or state.result is None:
         failure = state.result.failure if state.result else None
         why = f" ({failure.message})" if failure else ""

@@ -1,7 +1,7 @@
 """`sweepboard leaderboard`: the results of one or more sweeps as a table that says what its numbers are.
 
 The board goes to stdout (or to --out), everything else to stderr. Exit codes: 0 the board was written, complete or not;
-2 no such sweep or suite; 4 there is nothing to show yet (no final job is done).
+2 no such sweep or suite; 4 there is nothing to show yet (no final or evaluate job is done).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from methods.params import did_you_mean
 from orchestrator.errors import EXIT_NOTHING, UsageError
 from orchestrator.report import csv, json_, md, term
 from orchestrator.report.board import Leaderboard, Place, place_of
-from orchestrator.report.build import leaderboard
+from orchestrator.report.build import SCORED, leaderboard
 from orchestrator.report.footer import coverage
 from orchestrator.session import add_command, add_home_argument, note, open_session, pick_sweep
-from storage.records import Phase
 from storage.records.whole import written_whole
 from storage.store import JobState
 from workers.data.catalogue import LOCAL_SUITE, group_of, names
+from workers.data.few_shot import few_shot
 from workers.errors import WorkerError
 
 FORMATS = ("term", "md", "csv", "json")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             return EXIT_NOTHING
         sweeps = list(dict.fromkeys(pick_sweep(session, name) for name in args.sweeps or [None]))
         states = [state for sweep in sweeps for state in session.store.jobs(sweep)]
-    finals = [state for state in states if state.job.phase is Phase.FINAL]
+    finals = [state for state in states if state.job.phase in SCORED]
     places = _places(state.job.dataset.name for state in finals)
     chosen = _of_suite(finals, places, args.suite)
     board = leaderboard(chosen, places, sweeps=sweeps, command=_command(args, sweeps))
@@ -74,15 +74,28 @@ def _places(datasets: Iterable[str]) -> dict[str, Place]:
     try:
         known = {name: index for index, name in enumerate(names())}
         wanted = set(datasets)
-        listed = {name.partition("/")[0] for name in wanted} - {LOCAL_SUITE}  # a person's folders are no benchmark
-        wanted |= {name for name in known if name.partition("/")[0] in listed}
-        for name in sorted(wanted, key=lambda name: (known.get(name, len(known)), name)):
+        listed = {(name.partition("/")[0], few.suffix if (few := few_shot(name)) else "") for name in wanted}
+        for suite, end in listed:
+            if suite != LOCAL_SUITE:  # a person's folders are no benchmark
+                wanted |= {f"{name}{end}" for name in known if name.partition("/")[0] == suite}
+        for name in sorted(wanted, key=lambda name: (known.get(_base(name), len(known)), name)):
             group = group_of(name)
             if group is not None:
-                places[name] = Place(name.partition("/")[0], group)
+                places[name] = Place(_suite(name), group)
     except WorkerError as error:
         raise UsageError(str(error)) from error
     return places
+
+
+def _base(name: str) -> str:
+    few = few_shot(name)
+    return few.base if few else name
+
+
+def _suite(name: str) -> str:
+    """Few-shot subsets are suites of their own, a suite per number of shots: `fgvc@5shot` has all draws."""
+    few, suite = few_shot(name), name.partition("/")[0]
+    return f"{suite}@{few.shots}shot" if few else suite
 
 
 def _of_suite(finals: list[JobState], places: dict[str, Place], suite: str | None) -> list[JobState]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from orchestrator.errors import EXIT_INTERRUPTED, EXIT_JOBS_FAILED, EXIT_NOTHING
 from orchestrator.live import duration
 from orchestrator.loop import Outcome
 from orchestrator.plan import Plan, plan
+from orchestrator.progress import waiting
 from orchestrator.session import add_command, add_home_argument, note, open_session
 from orchestrator.spec import read_spec
 from storage.store import Entry
@@ -67,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
         if idle:
             note(f"  left out: {len(idle)} prepare jobs; every job that would read what they make is finished")
         outcome = drive(session, made, only, Places.of(args))
-    _tell(spec.name, outcome)
+        told = waiting(session.store.jobs(spec.name)) if outcome.blocked else []
+    _tell(spec.name, outcome, told)
     return _exit_code(outcome)
 
 
@@ -90,7 +93,7 @@ def _check(made: Plan) -> None:
 
 
 def _chosen(entries: tuple[Entry, ...], args: argparse.Namespace) -> list[str] | None:
-    """Ids of the jobs that --only and --limit leave, with the prepare jobs that they need; None for all."""
+    """Ids of the jobs that --only and --limit leave, with the prepare jobs and parents that they need; None for all."""
     if not args.only and args.limit is None:
         return None
     wanted = [_pair(text) for text in args.only]
@@ -98,7 +101,8 @@ def _chosen(entries: tuple[Entry, ...], args: argparse.Namespace) -> list[str] |
     if wanted and not users:
         raise UsageError(f"--only {' --only '.join(args.only)} leaves no job of this spec")
     kept = {entry.job.job_id for entry in users[: args.limit]}
-    needed = {key.key_id for entry in users[: args.limit] for key in entry.job.needs}
+    kept |= {entry.job.parent for entry in users[: args.limit] if entry.job.parent is not None}
+    needed = {key.key_id for entry in entries if entry.job.job_id in kept for key in entry.job.needs}
     return [entry.job.job_id for entry in entries if entry.job.job_id in kept or _makes_one_of(entry, needed)]
 
 
@@ -125,10 +129,12 @@ def _is(entry: Entry, key: str, pattern: str) -> bool:
     return any(fnmatchcase(value, pattern) for value in values[key])
 
 
-def _tell(name: str, outcome: Outcome) -> None:
+def _tell(name: str, outcome: Outcome, told: Sequence[str]) -> None:
     left = f", {outcome.blocked} not run" if outcome.blocked else ""
     states = f"{outcome.done} done, {outcome.failed} failed{left}"
     note(f"{name}: {outcome.ran} jobs run in {duration(outcome.wall_s)}; {states}")
+    for line in told:
+        note(f"  {line}")
     if outcome.failed:
         note(f"  why: sweepboard status {name}      again: sweepboard retry {name}")
     note(f"  the board: sweepboard leaderboard {name}")

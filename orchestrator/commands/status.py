@@ -8,7 +8,7 @@ import statistics
 from collections import Counter
 from typing import Any
 
-from orchestrator.progress import row_title
+from orchestrator.progress import row_title, waiting
 from orchestrator.session import Session, add_command, add_home_argument, open_session, out, pick_sweep
 from storage.records import Status
 from storage.store import JobState
@@ -52,6 +52,7 @@ def _text(session: Session, name: str, states: list[JobState]) -> str:
     counts = Counter(state.status for state in states)
     lines = [f"{name}: {counts[Status.DONE]}/{len(states)} done"]
     lines += [f"  {status}: {counts[status]}" for status in Status if status is not Status.DONE and counts[status]]
+    lines += [f"  {line}" for line in waiting(states)]
     overhead_s = _median_overhead_s(states)
     if overhead_s is not None:
         lines.append(f"  outside training and evaluation: {overhead_s:.2f} s per job (median)")

@@ -5,7 +5,8 @@ A board needs those facts apart, because they answer three different questions:
 
 - Which task is it? The data set's name, the hash of its lists and images, its classes: a *column*. Two hashes under one
   name are two columns (`digits@1a2b3c4d`, `digits@5e6f7a8b`): no cell and no average ever mixes them.
-- How was it measured? Training and scored split, selection rule, precision, resize rule: `Protocol`, a *section*. Rows
+- How was it measured? Training and scored split, selection rule, precision, resize rule, and for evaluate jobs the data
+  set that their parents were trained on: `Protocol`, a *section*. Rows
   of different sections are never ranked together, and the section says in which field they differ.
 - What was adapted? Backbone name, weights hash, mean and std, interpolation, crop fraction, image size: the *row*.
   Comparing backbones is what a board is for, and each brings its own weights and normalisation, so all of them share
@@ -17,9 +18,9 @@ seeds. The recipe belongs to the row and is shown. A recipe field parts rows onl
 there it is an axis. Where it varies only between data sets it is a setting per task, as published tables have them.
 Labels rename rows; they never join or part them.
 
-What counts. Only `final` jobs that are done with a finite test score. A row owes every task of its section for every
-seed that it has anywhere in the suite, whether those jobs are finished or not; as long as one is missing the row has no
-average and no rank.
+What counts. Only `final` and `evaluate` jobs that are done with a finite test score. A row owes every task of its
+section for every seed that it has anywhere in the suite, whether those jobs are finished or not; as long as one is
+missing the row has no average and no rank.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from storage.store import JobState
 SCORE = "test_top1_pct"
 """The metric that is averaged and ranked, in percent."""
 
-BOARD_METRICS = ("trainable_params", "head_params", "macs", "wall_s")
-"""What a row says besides its scores: means over its finished jobs."""
+MCE = "test_mce_pct"
+BOARD_METRICS = (MCE, "trainable_params", "head_params", "macs", "wall_s")
+"""What a row says besides its scores: means over its finished jobs, of those that have it."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,14 @@ class Protocol:
     selection: str
     precision: str
     resize: str
+    trained_on: str = ""  # name and content of the parents' data set, where it is not the one that is scored
 
     @classmethod
     def of(cls, job: Job) -> Protocol:
-        return cls(job.train_split, job.score_split, job.protocol, job.recipe.precision, job.recipe.resize)
+        source = None if job.trained_on == job.dataset else job.trained_on
+        trained_on = "" if source is None else f"{source.name}@{source.data_hash[:8]}"
+        read = (job.train_split, job.score_split, job.protocol, job.recipe.precision, job.recipe.resize)
+        return cls(*read, trained_on)
 
     def differing(self, others: tuple[Protocol, ...]) -> tuple[str, ...]:
         """Names of the fields in which any of the others differs from this one."""

@@ -26,6 +26,9 @@ from orchestrator.report.titles import backbone_labels, backbone_notes, distinct
 from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
 from storage.store import JobState
 
+SCORED = (Phase.FINAL, Phase.EVALUATE)
+"""The phases whose test scores reach a board."""
+
 _IN_PROTOCOL = ("precision", "resize", "image_size")
 RECIPE_FIELDS = tuple(item.name for item in fields(Recipe) if item.name not in _IN_PROTOCOL)
 VERSION_FACTS = ("sweepboard", "python", "torch", "timm", "torchvision", "numpy")
@@ -44,6 +47,7 @@ class _Key:
     protocol: Protocol
     trainer_revision: int
     schema: int
+    phase: Phase
 
 
 @dataclass
@@ -59,14 +63,14 @@ class _Draft:
 def leaderboard(
     states: Iterable[JobState], places: Mapping[str, Place], *, sweeps: Sequence[str] = (), command: str = ""
 ) -> Leaderboard:
-    """The board of all final jobs among `states`, finished or not, in any order; the same job twice counts once.
-    Speed and memory are those of the measure jobs among them.
+    """The board of all final and evaluate jobs among `states`, finished or not, in any order; the same job twice counts
+    once. Speed and memory are those of the measure jobs among them.
 
     `places`: data set -> where it stands; its order is the order of the columns. Where it names tasks of a suite that
     no job is of, the section says how many it shows.
     """
     states = list(states)
-    drafts = _drafts(state for state in states if state.job.phase is Phase.FINAL)
+    drafts = _drafts(state for state in states if state.job.phase in SCORED)
     drafts = _joined(drafts) if len(sweeps) == 1 else drafts
     measurements = Measurements(states)
     tasks = _tasks({dataset for draft in drafts for dataset in draft.runs}, places)
@@ -105,7 +109,16 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     buckets: dict[tuple[object, ...], Runs] = {}
     for state in finals:
         job = state.job
-        kind = (job.methods, job.backbone, job.recipe, job.train_split, job.score_split, job.protocol)
+        kind = (
+            job.methods,
+            job.backbone,
+            job.recipe,
+            job.train_split,
+            job.score_split,
+            job.protocol,
+            job.phase,
+            job.trained_on,
+        )
         runs = buckets.setdefault((*kind, job.trainer_revision, job.schema), {}).setdefault(job.dataset, {})
         if job.seed not in runs or state.status is Status.DONE:
             runs[job.seed] = state
@@ -113,7 +126,7 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     for bucket in buckets.values():
         job = next(iter(next(iter(bucket.values())).values())).job
         size, revision = job.recipe.image_size, job.trainer_revision
-        key = _Key(job.methods, job.backbone, size, Protocol.of(job), revision, job.schema)
+        key = _Key(job.methods, job.backbone, size, Protocol.of(job), revision, job.schema, job.phase)
         families.setdefault(key, []).append((job.recipe, bucket))
     return [draft for key, members in families.items() for draft in _split_by_axes(key, members)]
 

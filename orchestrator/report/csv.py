@@ -12,10 +12,10 @@ import io
 import json
 from functools import lru_cache
 
-from orchestrator.report.board import Leaderboard, Row, Section, Task
+from orchestrator.report.board import MCE, Leaderboard, Row, Section, Task
 from orchestrator.report.measured import Measured
 from orchestrator.report.scores import score
-from storage.records import METRICS, SPEED_METRICS, BackboneRef, MethodCall, Recipe, canonical_json, thawed
+from storage.records import METRICS, SPEED_METRICS, BackboneRef, Job, MethodCall, Recipe, canonical_json, thawed
 from storage.records.recipe import recipe_fields
 from storage.store import JobState
 
@@ -26,20 +26,25 @@ _ROW = ("suite", "group", "row", "stack", "backbone", "rank")
 _JOB = ("dataset", "seed", "status", "job_id", "protocol_id")
 _PROTOCOL = ("protocol", "train_split", "score_split", "data_hash")
 _MEASURED_AT = ("measured_device", "measured_threads", "measured_precision", "measured_batch_size")
+_SOURCE = ("trained_on", "trained_on_hash", "parent")
+"""Of evaluate jobs; no such columns where there are none."""
 _INPUT = ("weights_hash", "mean", "std", "interpolation", "crop_pct")
 
 
 def render(board: Leaderboard) -> str:
     """CSV as in RFC 4180, but with `\\n` as line end. Lists stand as JSON."""
-    metrics = [name for name in board.metrics if name not in (*_EPOCH_ONLY, *SPEED_METRICS)]
+    rows = [row for section in board.sections for row in section.rows]
+    lacking = () if any(MCE in row.metric_means for row in rows) else (MCE,)
+    metrics = [name for name in board.metrics if name not in (*_EPOCH_ONLY, *SPEED_METRICS, *lacking)]
     facts = [name for name in metrics if not METRICS[name].is_cost]
     costs = [name for name in metrics if METRICS[name].is_cost]
-    params = sorted({name for section in board.sections for row in section.rows for name in _params(row.methods)})
+    params = sorted({name for row in rows for name in _params(row.methods)})
     recipe = [f"recipe.{name}" for name in recipe_fields()]
     revisions = ["trainer_revision", "method_revisions", "schema"]
-    is_measured = any(row.measured for section in board.sections for row in section.rows)
+    is_measured = any(row.measured for row in rows)
+    source = [*_SOURCE] if any(state.job.trained_on for row in rows for state in row.states[:1]) else []
     speed = [*SPEED_METRICS, *_MEASURED_AT] if is_measured else []
-    names = [*_ROW, *_JOB, *facts, *params, *_PROTOCOL, *_INPUT, *recipe, *revisions, *costs, *speed]
+    names = [*_ROW, *_JOB, *facts, *params, *_PROTOCOL, *source, *_INPUT, *recipe, *revisions, *costs, *speed]
     sink = io.StringIO()
     writer = csv.DictWriter(sink, names, restval="", extrasaction="raise", lineterminator="\n")
     writer.writeheader()
@@ -96,10 +101,17 @@ def _job_values(state: JobState, task: Task, metrics: list[str]) -> dict[str, st
         "data_hash": job.dataset.data_hash,
         "schema": str(job.schema),
         **_params(job.methods),
+        **_source_values(job),
         **_input_values(job.backbone),
         **_recipe_values(job.recipe),
         **{name: _text(known[name]) for name in metrics if name in known},
     }
+
+
+def _source_values(job: Job) -> dict[str, str]:
+    if job.trained_on is None:
+        return {}
+    return dict(zip(_SOURCE, (job.trained_on.name, job.trained_on.data_hash, job.parent or ""), strict=True))
 
 
 @lru_cache

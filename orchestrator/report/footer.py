@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.report.board import SCORE, Leaderboard, Protocol, Section
+from orchestrator.report.board import MCE, SCORE, Leaderboard, Protocol, Section
 from orchestrator.report.measured import speed_lines
 from orchestrator.report.table import one_line, shared_recipe_in_use
 from storage.records import Status
@@ -13,6 +13,9 @@ _SELECTION = {
 }
 
 
+_OWN = "each task's own training images"
+
+
 def section_title(section: Section) -> str:
     """One line: suite, what the cells are, how they were measured."""
     return f"{section.suite}: test top-1 (%), mean±std over {_seeds(section)}; {protocol_words(section.protocol)}"
@@ -21,20 +24,27 @@ def section_title(section: Section) -> str:
 def protocol_words(protocol: Protocol) -> str:
     """The protocol as a reader says it."""
     selection = _SELECTION.get(protocol.selection, f"selection {protocol.selection}")
-    return (
-        f"{selection}, {protocol.train_split} -> {protocol.score_split}, {protocol.precision}, resize {protocol.resize}"
-    )
+    train = f"{protocol.trained_on} {protocol.train_split}" if protocol.trained_on else protocol.train_split
+    return f"{selection}, {train} -> {protocol.score_split}, {protocol.precision}, resize {protocol.resize}"
 
 
 def section_lines(section: Section) -> list[str]:
     """What a reader must know of this section: ranking, what parts it from its neighbours, recipe, notes."""
     lines = [f"Ranked by {section.averages[-1][1]}; a row with anything missing has no average and no rank."]
     for name, others in section.differs:
-        here = getattr(section.protocol, name)
-        lines.append(
-            f"Not comparable with the other tables of {section.suite}: {name} is {here} here, {_or(others)} there."
-        )
+        here = getattr(section.protocol, name) or _OWN
+        there = _or(tuple(other or _OWN for other in others))
+        lines.append(f"Not comparable with the other tables of {section.suite}: {name} is {here} here, {there} there.")
     lines.append(f"Recipe of all rows (what is not named differs by row or is off): {shared_recipe_in_use(section)}")
+    if section.protocol.trained_on:
+        lines.append(
+            f"Trained on {section.protocol.trained_on}: every cell is a model of that set, not trained again, on the "
+            "classes that the task has."
+        )
+    if any(MCE in row.metric_means for row in section.rows):
+        lines.append(
+            "mCE: mean corruption error on ImageNet-C, each corruption's error divided by AlexNet's; lower is better"
+        )
     lines += [one_line(line) for line in speed_lines([(row.title, row.measured) for row in section.rows])]
     return lines + [one_line(note) for note in section.notes]
 

@@ -34,7 +34,7 @@ def render(board: Leaderboard) -> str:
 def _section(section: Section) -> dict[str, Any]:
     return {
         "suite": section.suite,
-        "protocol": asdict(section.protocol),
+        "protocol": {name: value for name, value in asdict(section.protocol).items() if name != "trained_on" or value},
         "differs_from_other_sections": {name: list(values) for name, values in section.differs},
         "ranked_by": section.averages[-1][0],
         "tasks": [

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.report.board import BOARD_METRICS, Cell, Leaderboard, Row, Section
+from orchestrator.report.board import BOARD_METRICS, MCE, Cell, Leaderboard, Row, Section
 from orchestrator.report.measured import SPEED_COLUMNS
 from orchestrator.report.titles import value_text
 from storage.records import METRICS, Value
 
 MISSING = "-"
-METRIC_TITLES = {"trainable_params": "params", "head_params": "head", "macs": "MACs", "wall_s": "wall_s"}
+METRIC_TITLES = {MCE: "mCE %", "trainable_params": "params", "head_params": "head", "macs": "MACs", "wall_s": "wall_s"}
 _SI = ("", "k", "M", "G", "T", "P")
 
 
@@ -44,7 +44,7 @@ def columns(section: Section, board: Leaderboard) -> list[Column]:
     for name, title in section.averages:
         found.append(_mean_column("mean", title, [getattr(row, name) for row in rows]))
     for name in BOARD_METRICS:
-        if name in board.metrics:
+        if name in board.metrics and (name != MCE or any(name in row.metric_means for row in rows)):
             found.append(_metric_column(name, rows))
     if any(row.measured for row in rows):
         found += [_speed_column(name, rows) for name in SPEED_COLUMNS]
@@ -118,7 +118,7 @@ def _speed_column(name: str, rows: Sequence[Row]) -> Column:
 
 
 def _metric_text(name: str, value: float) -> str:
-    return f"{value:.1f}" if METRICS[name].unit == "s" else compact(value)
+    return f"{value:.1f}" if METRICS[name].unit in ("s", "%") else compact(value)
 
 
 def _cell_text(cell: Cell, seeds: int) -> str:

@@ -103,6 +103,10 @@ class Job:
 
     A prepare job `makes` an artifact and trains nothing; other jobs list the artifacts they `need`. A measure job alone
     has a `device` ("cpu" or "cuda"), because its numbers are the device's.
+
+    An evaluate job alone has a `parent`, the id of the final job whose delta it reads, which was `trained_on` another
+    data set, in general, than the one that it evaluates. Its `class_map`: for each class of `dataset`, the class of
+    `trained_on` that it stands for (the column of the parent's logits).
     """
 
     phase: Phase
@@ -119,11 +123,14 @@ class Job:
     needs: tuple[ArtifactKey, ...] = ()
     parent: str | None = None
     device: str | None = None
+    trained_on: DatasetRef | None = None
+    class_map: tuple[int, ...] | None = None
     schema: int = SCHEMA
 
     @cached_property
     def job_id(self) -> str:
-        """First 16 hex of SHA-256 over the canonical JSON of all fields; `device` only where there is one."""
+        """First 16 hex of SHA-256 over the canonical JSON of all fields; `device`, `trained_on` and `class_map` only
+        where there are such."""
         return text_digest(self.canonical())
 
     @cached_property
@@ -144,8 +151,17 @@ class Job:
                 ],
                 "selection": self.protocol,
                 "precision": self.recipe.precision,
+                **self._transfer,
             }
         )
+
+    @property
+    def _transfer(self) -> dict[str, list[object]]:
+        """What parts an evaluate job's number from others on the same images."""
+        if self.trained_on is None or self.trained_on == self.dataset:
+            return {}
+        classes = None if self.class_map is None else list(self.class_map)
+        return {"trained_on": [self.trained_on.name, self.trained_on.data_hash], "class_map": [classes]}
 
     @property
     def stack(self) -> str:
@@ -160,6 +176,7 @@ class Job:
         """
         parts = {
             "backbone": self.backbone.canonical,
+            **({} if self.class_map is None else {"class_map": json.dumps(self.class_map, separators=(",", ":"))}),
             "dataset": self.dataset.canonical,
             **({} if self.device is None else {"device": json.dumps(self.device)}),
             "makes": "null" if self.makes is None else self.makes.canonical,
@@ -173,6 +190,7 @@ class Job:
             "score_split": json.dumps(self.score_split),
             "seed": str(self.seed),
             "train_split": json.dumps(self.train_split),
+            **({} if self.trained_on is None else {"trained_on": self.trained_on.canonical}),
             "trainer_revision": str(self.trainer_revision),
         }
         return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
@@ -186,6 +204,7 @@ class Job:
     def from_json(cls, record: dict[str, Any]) -> Job:
         """The job that `to_json` wrote. Raises KeyError or TypeError when the record is not one."""
         backbone, dataset = dict(record["backbone"]), dict(record["dataset"])
+        trained_on, class_map = record.get("trained_on"), record.get("class_map")
         backbone["mean"] = tuple(float(x) for x in backbone["mean"])
         backbone["std"] = tuple(float(x) for x in backbone["std"])
         backbone["crop_pct"] = float(backbone["crop_pct"])
@@ -201,6 +220,8 @@ class Job:
                 "recipe": Recipe(**record["recipe"]),
                 "makes": None if record["makes"] is None else _key_from(record["makes"]),
                 "needs": tuple(_key_from(key) for key in record["needs"]),
+                "trained_on": None if trained_on is None else DatasetRef(**trained_on),
+                "class_map": None if class_map is None else tuple(class_map),
             }
         )
 

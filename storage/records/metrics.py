@@ -24,6 +24,7 @@ METRICS: dict[str, Metric] = {
     "test_loss": Metric("nats", "lower", "cross-entropy on the test split, read once"),
     "test_top1_pct": Metric("%", "higher", "top-1 on the test split, read once after the last epoch"),
     "test_peek_top1_pct": Metric("%", "higher", "best test top-1 over the epochs (protocol `paper` only)"),
+    "test_mce_pct": Metric("%", "lower", "mean corruption error, each corruption's divided by AlexNet's (ImageNet-C)"),
     "trainable_params": Metric("", "lower", "trained values without the head"),
     "head_params": Metric("", "lower", "trained values of the classification head"),
     "total_params": Metric("", "", "values of the model with head, before adaptation"),

@@ -13,7 +13,7 @@ from storage.snapshot import Absorbed, Attempt, KeptJob, Place, Snapshot
 from storage.sql.engine import Work
 from storage.sql.finishing import add_artifact, write_result
 from storage.sql.rows import log, log_all, portions
-from storage.sql.states import refresh, refresh_sweep
+from storage.sql.states import refresh, refresh_sweep, refresh_waiting
 from storage.sql.sweeps import add_jobs, add_members, add_sweep
 from storage.sql.tables import attempts, jobs, sweep_jobs, sweeps
 from storage.store import Entry
@@ -109,6 +109,8 @@ def _end(work: Work, ended: Sequence[_Ended]) -> None:
         write_result(work, one.lease, one.result)
         if one.makes is not None:
             add_artifact(work, one.makes, one.result)
+        elif one.result.status is Status.DONE:
+            refresh_waiting(work, one.result.job_id)
     for status in {one.result.status for one in ended}:
         lines = [
             (one.lease.job_id, one.attempt.sweep or None, {"epoch": one.lease.epoch, "imported": True})

@@ -59,6 +59,8 @@ def finish(work: Work, lease: Lease, result: Result) -> None:
     write_result(work, lease, result)
     if makes is not None and result.status is Status.DONE:
         add_artifact(work, makes, result)
+    elif result.status is Status.DONE:
+        refresh_waiting(work, lease.job_id)
     data: dict[str, Any] = {"epoch": lease.epoch}
     if failure is not None:
         data |= {"failure_class": failure.failure_class.value, "message": failure.message}

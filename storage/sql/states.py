@@ -50,9 +50,11 @@ def _write(work: Work, job_ids: Sequence[str], status: Status) -> None:
 
 
 def _mirrored() -> ScalarSelect[str]:
-    """What sweep_jobs.state must be."""
+    """What sweep_jobs.state must be. A need is an artifact's key, or the id of a parent that must be done."""
+    parents = jobs.alias("parents")
     there = exists().where(artifacts.c.key_id == needs.c.key_id)
-    lacks = exists().where(needs.c.job_id == jobs.c.job_id, ~there)
+    is_done = exists().where(parents.c.job_id == needs.c.key_id, parents.c.status == Status.DONE.value)
+    lacks = exists().where(needs.c.job_id == jobs.c.job_id, ~there, ~is_done)
     state: Case[str] = case((and_(jobs.c.status == Status.PENDING.value, lacks), BLOCKED), else_=jobs.c.status)
     return select(state).where(jobs.c.job_id == sweep_jobs.c.job_id).scalar_subquery()
 
@@ -79,5 +81,5 @@ def refresh_sweep(work: Work, sweep: str) -> None:
 
 
 def refresh_waiting(work: Work, key_id: str) -> None:
-    """As `refresh`, for all jobs that wait for this artifact."""
+    """As `refresh`, for all jobs that wait for this artifact, or for the job of this id to be done."""
     work.conn.execute(_REFRESH_WAITING, {"one": key_id})

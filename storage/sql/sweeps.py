@@ -61,10 +61,14 @@ def add_members(work: Work, sweep: str, members: Mapping[str, Entry]) -> None:
 
 
 def add_jobs(work: Work, fresh: Sequence[Job]) -> None:
-    """Jobs unknown up to now, pending, and what they need."""
+    """Jobs unknown up to now, pending, and what they need: artifacts by key, a parent by its id."""
     _insert(work, insert(jobs), [_job_row(job, work.now_s) for job in fresh])
-    wanted = [{"job_id": job.job_id, "key_id": key_id} for job in fresh for key_id in key_ids(job.needs)]
+    wanted = [{"job_id": job.job_id, "key_id": key_id} for job in fresh for key_id in _wanted(job)]
     _insert(work, insert(needs), wanted)
+
+
+def _wanted(job: Job) -> list[str]:
+    return [*key_ids(job.needs), *([] if job.parent is None else [job.parent])]
 
 
 def _insert(work: Work, statement: Insert, rows: list[dict[str, Any]]) -> None:

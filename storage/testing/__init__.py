@@ -7,6 +7,7 @@ class TestMyStore(StoreContract):
 """
 
 from storage.testing.attempts import AttemptContract
+from storage.testing.children import ChildContract
 from storage.testing.races import RaceContract
 from storage.testing.requests import RequestContract
 from storage.testing.samples import VirtualClock
@@ -16,5 +17,5 @@ from storage.testing.transfers import TransferContract
 __all__ = ["StoreContract", "VirtualClock"]
 
 
-class StoreContract(SweepContract, AttemptContract, RequestContract, RaceContract, TransferContract):
+class StoreContract(SweepContract, AttemptContract, RequestContract, RaceContract, TransferContract, ChildContract):
     """Everything that a store promises. Override `connect`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.records import (
     ArtifactKey,
@@ -52,6 +52,19 @@ def sample_job(seed: int = 0, *, needs: tuple[ArtifactKey, ...] = (), makes: Art
         trainer_revision=1,
         makes=makes,
         needs=needs,
+    )
+
+
+def child_of(parent: Job, name: str = "robustness/imagenet_a") -> Job:
+    """An evaluate job of that final job, on a set with three of its classes."""
+    return replace(
+        parent,
+        phase=Phase.EVALUATE,
+        dataset=DatasetRef(name, "e" * 64, 3),
+        needs=(),
+        parent=parent.job_id,
+        trained_on=parent.dataset,
+        class_map=(1, 7, 42),
     )
 
 

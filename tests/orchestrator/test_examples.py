@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "orchestrator" / "examples"
 EXPECTED = {  # jobs, prepare jobs, measure jobs, rows that wait for a method
     "demo": (48, 12, 0, 0),
+    "few-shot": (3 * 46 * 3, 46 * 2 + 46 * 3, 0, 0),
     "gps-connections": (15 * 5, 5, 0, 0),
     "gps-costs": (4, 1, 4, 4),
     "gps-fgvc": (5 * 5 * 3, 5 * 3, 0, 6),
@@ -30,6 +31,7 @@ EXPECTED = {  # jobs, prepare jobs, measure jobs, rows that wait for a method
     "pyra-rates": ((1 + 3 * 8) * 19 + 19, 0, 26, 1),
     "quick": (3, 3, 0, 0),
     "reference": (10 * 4 * 2, 16, 0, 0),
+    "robustness": (3, 3, 0, 0),
 }
 
 
@@ -57,6 +59,10 @@ def test_every_ready_spec_plans_its_jobs_without_data_and_weights(planned: Any, 
     assert (record["refused"], counts["duplicates"]) == ([], 0)
     assert record["sweep"] == path.stem, "the sweep has the file's name"
     assert [use["without"] for use in record["recipes"] if use["without"]] == []
+
+
+def test_the_robustness_spec_evaluates_every_model_on_three_sets(planned: Any) -> None:
+    assert planned("robustness")["counts"]["evaluate"] == 9
 
 
 def test_the_readme_lists_every_ready_spec() -> None:

@@ -163,7 +163,7 @@ def test_the_head_line_counts_the_problems() -> None:
             "zip: [{train.lrr: [1, 2]}]",
             "zip[0].train.lrr (line 5): no axis to zip 'train.lrr'. Did you mean 'train.lr'?",
         ),
-        ("also_evaluate: [imagenet_a]", "also_evaluate (line 5): is not supported in this version"),
+        ("also_evaluate: [imagenet_a]", "also_evaluate[0] (line 5): no data set is called 'imagenet_a'"),
         ("label: x", "label (line 5): belongs inside a method"),
         ("max_jobs: 0", "max_jobs (line 5): is 0; "),
         ("tune: {trials: 0}", "tune.trials (line 5): is 0; "),

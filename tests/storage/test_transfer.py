@@ -100,6 +100,20 @@ def test_a_new_home_has_the_same_jobs_results_and_files_afterwards(theirs, expor
     assert tree(home) == {path: content for path, content in tree(theirs[1]).items() if not path.startswith("logs/")}
 
 
+def test_a_delta_is_there_before_its_job_is_done_because_children_may_start(theirs, exported, home_of, monkeypatch):
+    store, home = home_of("ours")
+    there = []
+    absorb = store.absorb
+
+    def watched(snapshot):
+        there.extend(path.stem for path in (home / "deltas").iterdir())
+        return absorb(snapshot)
+
+    monkeypatch.setattr(store, "absorb", watched)
+    import_store(store, home, exported)
+    assert sorted(there) == sorted(job.job_id for job in (USER, PLAIN))
+
+
 def test_importing_twice_changes_nothing(exported, home_of):
     store, home = home_of("ours")
     import_store(store, home, exported)

@@ -20,7 +20,7 @@ from workers.errors import Unsupported
 from workers.randomness import generator, numpy_generator
 
 _KEPT_ON_DEVICE_BYTES = 1 << 30
-_EVALUATION_BATCH = 128
+EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Batches:
 
     def evaluation_sizes(self) -> list[int]:
         """How `in_order` cuts the split; fixed, since the last bits of logits may depend on it."""
-        whole, rest = divmod(len(self), _EVALUATION_BATCH)
-        return [_EVALUATION_BATCH] * whole + ([rest] if rest else [])
+        whole, rest = divmod(len(self), EVALUATION_BATCH)
+        return [EVALUATION_BATCH] * whole + ([rest] if rest else [])
 
     def shuffled(self, batch_size: int, *names: str | int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass without augmentation, its order drawn under that name: images [n, 3, s, s] and labels [n]."""

@@ -9,25 +9,57 @@ name must have the published sizes).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from methods.params import did_you_mean
 from storage.records import canonical_json
-from workers.data.folders import DATA_VARIABLE, content_hash, data_root, folders, lists_of, read_list
-from workers.data.locations import expected_folder, folder_of, found_folders, missing
-from workers.data.suite_files import USERS_FILE, SuiteDataset, SuiteFile, shipped_suites, users_suites
+from workers.data.class_folders import ClassFolders
+from workers.data.few_shot import FewShot, few_shot
+from workers.data.folders import DATA_VARIABLE, content_hash, data_root, lists_of, read_list, splits_of
+from workers.data.locations import expected_folder, found_folders, missing
+from workers.data.places import (
+    EMBEDDED_SUITE,
+    LOCAL_SUITE,
+    Suite,
+    class_folders,
+    class_names_of,
+    dataset_folder,
+    described,
+    group_of,
+    names,
+    names_in,
+    suites,
+)
+from workers.data.suite_files import CLASS_FOLDERS, USERS_FILE, SuiteDataset, shipped_suites
 from workers.embedded.catalogue import EMBEDDED_TASKS
 from workers.errors import DataMissing, DataUnreadable, UnknownDataset
 
-EMBEDDED_SUITE, LOCAL_SUITE = "embedded", "local"
+__all__ = [
+    "EMBEDDED_SUITE",
+    "LOCAL_SUITE",
+    "DatasetInfo",
+    "Suite",
+    "class_folders",
+    "class_names_of",
+    "data_hash",
+    "dataset_folder",
+    "described",
+    "expand",
+    "group_of",
+    "info",
+    "names",
+    "suites",
+]
+
 _SIZED = ("train800", "val200", "test")
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
     """A data set's place and sizes; `train`, `val`, `test` are numbers of images of train800, val200 and test. Where
-    only the sum of train and val is known, `train` has it and `val` is 0."""
+    only the sum of train and val is known, `train` has it and `val` is 0; both are 0 where there is a test split alone.
+    """
 
     name: str
     suite: str
@@ -37,13 +69,10 @@ class DatasetInfo:
     val: int
     test: int
 
-
-@dataclass(frozen=True)
-class Suite:
-    """Data sets that are averaged together on a leaderboard."""
-
-    name: str
-    datasets: tuple[str, ...]
+    @property
+    def trained(self) -> int:
+        """Images that a final job trains on."""
+        return self.train if few_shot(self.name) else self.train + self.val
 
 
 _EMBEDDED_INFO = {
@@ -54,73 +83,44 @@ _EMBEDDED_INFO = {
 }
 
 
-def suites(root: Path | None = None) -> dict[str, Suite]:
-    """Suite name -> suite. `root` holds local data sets (default: SWEEPBOARD_DATA).
-
-    Raises DataUnreadable when the user's `datasets.yaml` is wrong, as does everything below that meets a name which is
-    neither embedded nor local nor shipped.
-    """
-    local = tuple(f"{LOCAL_SUITE}/{name}" for name in folders(data_root(root)))
-    described = {
-        name: Suite(name, tuple(dataset.name for dataset in suite.datasets))
-        for name, suite in _described_suites(root).items()
-    }
-    return {
-        EMBEDDED_SUITE: Suite(EMBEDDED_SUITE, tuple(_EMBEDDED_INFO)),
-        **described,
-        LOCAL_SUITE: Suite(LOCAL_SUITE, local),
-    }
-
-
-def names(root: Path | None = None) -> tuple[str, ...]:
-    """Names of all data sets, suite by suite."""
-    return tuple(name for suite in suites(root).values() for name in suite.datasets)
-
-
-def described(name: str, root: Path | None = None) -> SuiteDataset | None:
-    """What a suite's file says of the data set of that name or alias; None for embedded, local and unknown ones."""
-    suite_name, _, own_name = name.partition("/")
-    suite = next((one for one in shipped_suites() if one.name == suite_name), None)
-    if suite is None and suite_name not in (EMBEDDED_SUITE, LOCAL_SUITE):
-        suite = _described_suites(root).get(suite_name)
-    return None if suite is None else suite.dataset(own_name)
-
-
-def group_of(name: str, root: Path | None = None) -> str | None:
-    """The group of a data set in its suite, whether its images are here or not; None where it is in no suite."""
-    suite = name.partition("/")[0]
-    if name in _EMBEDDED_INFO or suite == LOCAL_SUITE:
-        return suite
-    dataset = described(name, root)
-    return None if dataset is None else dataset.group
-
-
 def info(name: str, root: Path | None = None) -> DatasetInfo:
     """What is known of one data set: of its lists where they are here, else of its suite's file.
 
     Raises UnknownDataset; DataMissing where neither says enough; DataUnreadable, also where the lists have other sizes
-    than the suite's.
+    than the suite's, or a class fewer images than a few-shot subset takes of it.
     """
+    few = few_shot(name)
+    if few is not None:
+        return _few_info(few, root)
     if name in _EMBEDDED_INFO:
         return _EMBEDDED_INFO[name]
     dataset = described(name, root)
     if dataset is not None and not found_folders(dataset, data_root(root)):
         return _promised(dataset, root)
+    if dataset is not None and dataset.layout == CLASS_FOLDERS:
+        return _info_of_folders(dataset, root)
     folder = dataset_folder(name, root)
-    lists = {split: read_list(folder, split) for split in _SIZED}
+    has = splits_of(folder)
+    lists = {split: read_list(folder, split) if split in has else () for split in _SIZED}
     classes = 1 + max(label for listed in lists.values() for _, label in listed)
     sizes = {split: len(listed) for split, listed in lists.items()}
     if dataset is None:
-        return DatasetInfo(name, LOCAL_SUITE, LOCAL_SUITE, classes, *sizes.values())
-    _check(dataset, folder, classes, {**sizes, "train800val200": len(read_list(folder, "train800val200"))})
+        named = names_in(folder) if has == ("test",) else None
+        return DatasetInfo(name, LOCAL_SUITE, LOCAL_SUITE, max(classes, len(named or ())), *sizes.values())
+    both = len(read_list(folder, "train800val200")) if "train800val200" in has else 0
+    _check(dataset, folder, classes, {**sizes, "train800val200": both})
     return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes or classes, *sizes.values())
 
 
 def expand(pattern: str, root: Path | None = None) -> tuple[str, ...]:
     """Data-set names that a pattern of the spec stands for: `@suite/*`, `@suite/group`, or a name or an alias itself.
 
-    Data sets of a suite are named whether their images are here or not. Raises UnknownDataset when it stands for none.
+    Data sets of a suite are named whether their images are here or not; `@5shot` behind a pattern makes few-shot
+    subsets of all of them. Raises UnknownDataset when it stands for none.
     """
+    few = few_shot(pattern)
+    if few is not None:
+        return tuple(f"{name}{few.suffix}" for name in expand(few.base, root))
     if not pattern.startswith("@"):
         dataset = described(pattern, root)
         return (dataset.name if dataset is not None else info(pattern, root).name,)
@@ -142,58 +142,72 @@ def expand(pattern: str, root: Path | None = None) -> tuple[str, ...]:
     return found
 
 
-def dataset_folder(name: str, root: Path | None = None) -> Path:
-    """Where a data set of images lies. Raises UnknownDataset for other names, DataMissing when the folder is absent."""
-    suite, _, folder_name = name.partition("/")
-    place = data_root(root)
-    dataset = described(name, root)
-    if dataset is not None:
-        return folder_of(dataset, place)
-    if suite != LOCAL_SUITE or not folder_name:
-        raise UnknownDataset(_unknown(name, root))
-    if place is None:
-        raise DataMissing(
-            f"data set {name!r} lies under the folder that {DATA_VARIABLE} names, which is not set; "
-            f"set it to the folder that holds {folder_name!r}"
-        )
-    if not (place / folder_name).is_dir():
-        raise DataMissing(
-            f"data set {name!r} is missing: no folder {folder_name!r} in {place}; known there: "
-            f"{', '.join(folders(place)) or 'none'}. Put the folder there or correct {DATA_VARIABLE}"
-        )
-    return place / folder_name
-
-
 def data_hash(name: str, root: Path | None = None, cache: Path | None = None) -> str:
     """64 hex that name the content: the formula's parameters and revision, or the lists and images of a folder.
 
     Raises UnknownDataset, DataMissing, DataUnreadable.
     """
+    few = few_shot(name)
+    if few is not None:
+        info(name, root)
+        return few.data_hash(data_hash(few.base, root, cache))
     if name in _EMBEDDED_INFO:
         task = EMBEDDED_TASKS[name.removeprefix(f"{EMBEDDED_SUITE}/")]
         return hashlib.sha256(canonical_json({"formula": asdict(task)}).encode()).hexdigest()
+    in_folders = class_folders(name, root)
+    if in_folders is not None:
+        _check_folders(in_folders, described(name, root))
+        return in_folders.content_hash(cache)
     folder = dataset_folder(name, root)
     if described(name, root) is not None:
         info(name, root)  # other sizes than the suite's never get an identity
     return content_hash(folder, cache)
 
 
-def _described_suites(root: Path | None) -> dict[str, SuiteFile]:
-    """Shipped and user's suites by name. Raises DataUnreadable where a user's suite takes a name that is taken."""
-    found = {suite.name: suite for suite in shipped_suites()}
-    for suite in users_suites(data_root(root)):
-        if suite.name in (EMBEDDED_SUITE, LOCAL_SUITE) or suite.name in found:
-            raise DataUnreadable(
-                f"{data_root(root)}/{USERS_FILE}: the suite name {suite.name!r} is taken, and own data never carry the "
-                "name of a benchmark; give the suite another name"
-            )
-        found[suite.name] = suite
-    return found
+def _few_info(few: FewShot, root: Path | None) -> DatasetInfo:
+    base = info(few.base, root)
+    if base.name in _EMBEDDED_INFO:  # drawn with as many images of each class
+        per_class = base.train // base.classes
+        listed = tuple((f"{position}", position // per_class) for position in range(per_class * base.classes))
+        few.chosen(listed, base.classes)
+    else:
+        try:
+            few.chosen(read_list(dataset_folder(few.base, root), "train800"), base.classes)
+        except DataMissing:  # not here: only the sum can be looked at
+            if few.shots * base.classes > base.train:
+                raise DataUnreadable(
+                    f"{few.name}: {base.classes} classes have {base.train:,} training images in all, fewer than "
+                    f"{few.shots} each; ask for fewer shots"
+                ) from None
+    return replace(base, name=f"{base.name}{few.suffix}", train=few.shots * base.classes)
+
+
+def _info_of_folders(dataset: SuiteDataset, root: Path | None) -> DatasetInfo:
+    """Of a test set in class folders; its files are counted where its suite's file leaves the number open."""
+    in_folders = class_folders(dataset.name, root)
+    if in_folders is None:
+        raise missing(dataset, data_root(root))
+    promised = dataset.sizes["test"]
+    test = promised[0] if promised else sum(1 for _ in in_folders.every())
+    return DatasetInfo(dataset.name, dataset.suite, dataset.group, len(in_folders.classes()), 0, 0, test)
+
+
+def _check_folders(in_folders: ClassFolders, dataset: SuiteDataset | None) -> None:
+    """Raises DataUnreadable where there are other classes or numbers of images than the suite's file says."""
+    found, allowed = sum(1 for _ in in_folders.every()), dataset.sizes["test"] if dataset else ()
+    if dataset is not None and allowed and found not in allowed:
+        wanted = " or ".join(f"{number:,}" for number in allowed)
+        raise DataUnreadable(
+            f"{in_folders.folder} is not {dataset.name}: it has {found:,} images, expected {wanted}. Unpack the "
+            f"archive again at {expected_folder(dataset)}"
+        )
 
 
 def _promised(dataset: SuiteDataset, root: Path | None) -> DatasetInfo:
     """The info of a data set that is not here, from its suite's file. Raises DataMissing where that leaves it open."""
     train, val, both, test = (dataset.sizes[split] for split in ("train800", "val200", "train800val200", "test"))
+    if dataset.layout == CLASS_FOLDERS and dataset.classes and test:
+        return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes, 0, 0, test[0])
     if not (dataset.classes and both and test):
         raise missing(dataset, data_root(root))
     parts = (train[0], val[0]) if train and val else (both[0], 0)
@@ -217,11 +231,3 @@ def _check(dataset: SuiteDataset, folder: Path, classes: int, sizes: dict[str, i
             f"{folder} is not {dataset.name}: {'; '.join(wrong)}. "
             f"{published if is_published else f'Correct the lists or {USERS_FILE}'}"
         )
-
-
-def _unknown(name: str, root: Path | None) -> str:
-    """The message for a name that nothing has: of a suite that exists its data sets, else the suites."""
-    suite = suites(root).get(name.partition("/")[0])
-    known = ", ".join(suite.datasets if suite is not None else suites(root)) or "none"
-    kind = "known" if suite is not None else "known suites"
-    return f"no data set is called {name!r}; {kind}: {known}.{did_you_mean(name, names(root))}"

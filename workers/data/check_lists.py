@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from workers.data.check_findings import Finding, Level, some
-from workers.data.folders import SPLITS, Listed, lists_of, read_list
+from workers.data.folders import SPLITS, Listed, lists_of, read_list, splits_of
 from workers.errors import DataUnreadable, WorkerError
 
 CLASS_NAMES = "classes.txt"
@@ -15,14 +15,15 @@ _UNBALANCED = 10  # times as many images in the largest class as in the smallest
 _PARTS = ("train800", "val200", "test")
 
 
-def check_lists(folder: Path, classes: int | None) -> tuple[Finding, ...]:
+def check_lists(folder: Path, classes: int | None, names: tuple[str, ...] = ()) -> tuple[Finding, ...]:
     """Findings on lines, labels and splits; a list that cannot be read is a problem and ends the look at the others.
 
-    `classes`: how many there must be; None where only `classes.txt`, if it is there, can tell.
+    `classes`: how many there must be; None where only `classes.txt`, if it is there, can tell. `names`:
+    of the classes, by label, where folders in the lists may be named by them.
     """
-    lists: dict[str, Listed] = {}
+    lists: dict[str, Listed] = dict.fromkeys(SPLITS, ())
     unreadable = []
-    for split in SPLITS:
+    for split in splits_of(folder):
         try:
             lists[split] = read_list(folder, split)
         except WorkerError as error:
@@ -37,12 +38,13 @@ def check_lists(folder: Path, classes: int | None) -> tuple[Finding, ...]:
         *_sum(lists, files),
         *_absent(folder, lists),
         *_labels(folder, lists, classes),
+        *_names(folder, lists, names),
     )
 
 
-def refuse_broken(name: str, folder: Path, classes: int | None) -> None:
+def refuse_broken(name: str, folder: Path, classes: int | None, names: tuple[str, ...] = ()) -> None:
     """Raises DataUnreadable with every problem of the lists at once."""
-    problems = [finding for finding in check_lists(folder, classes) if finding.level == Level.PROBLEM]
+    problems = [finding for finding in check_lists(folder, classes, names) if finding.level == Level.PROBLEM]
     if problems:
         told = [f"{one.where or folder}: {one.what}{f'; {one.advice}' if one.advice else ''}" for one in problems]
         raise DataUnreadable(f"data set {name!r} is broken: " + ". ".join(told))
@@ -101,6 +103,9 @@ def _labels(folder: Path, lists: Mapping[str, Listed], classes: int | None) -> I
     elif expected is None and highest + 1 > 2 * len(used):
         what = f"the highest label is {highest}, and only {len(used)} labels are used: a label is out of range"
         yield Finding(Level.PROBLEM, what, str(folder), "correct the lists, or number the classes from 0 without gaps")
+    if not lists["train800val200"]:
+        yield Finding(Level.OK, f"{len(used)} classes; a test list alone: it can be evaluated, not trained on")
+        return
     trained = Counter(label for _, label in lists["train800val200"])
     tested = Counter(label for _, label in lists["test"])
     numbers = range(min(max(highest + 1, expected or 0), 2 * len(used)))
@@ -111,6 +116,21 @@ def _labels(folder: Path, lists: Mapping[str, Listed], classes: int | None) -> I
         yield Finding(Level.NOTE, balance, "", "top-1 is led by the large classes; look at per-class accuracy too")
     else:
         yield Finding(Level.OK, f"{len(used)} classes; {balance}")
+
+
+def _names(folder: Path, lists: Mapping[str, Listed], names: tuple[str, ...]) -> Iterator[Finding]:
+    """Labels that are not those of the class folder in the image's path."""
+    label_of = {name: label for label, name in enumerate(names)}
+    wrong = [
+        f"{relative} is listed as {label}"
+        for listed in lists.values()
+        for relative, label in listed
+        for part in relative.split("/")[:-1]
+        if label_of.get(part, label) != label
+    ]
+    if wrong:
+        what = f"{len(wrong):,} images are not listed under the class that their folder names: {some(wrong)}"
+        yield Finding(Level.PROBLEM, what, str(folder), "number the classes in the order of their sorted names, from 0")
 
 
 def _missing_classes(numbers: range, trained: Mapping[int, int], tested: Mapping[int, int]) -> Iterator[Finding]:

@@ -48,6 +48,13 @@ def lists_of(folder: Path) -> Mapping[str, str]:
         return VTAB_LISTS
 
 
+def splits_of(folder: Path) -> tuple[str, ...]:
+    """The splits that a folder with lists has: all four, or the test split alone where it has no other list."""
+    others = {*VTAB_LISTS.values(), *PLAIN_LISTS.values()} - {PLAIN_LISTS["test"]}
+    is_test_only = (folder / PLAIN_LISTS["test"]).is_file() and not any((folder / name).exists() for name in others)
+    return ("test",) if is_test_only else SPLITS
+
+
 def read_list(folder: Path, split: str) -> Listed:
     """The images of one split. Raises DataMissing when the list is not there, DataUnreadable when a line is not one."""
     lists = lists_of(folder)
@@ -79,14 +86,15 @@ def read_list(folder: Path, split: str) -> Listed:
 
 
 def content_hash(folder: Path, cache: Path | None) -> str:
-    """64 hex of SHA-256 over the four lists and every listed image; a file is read once (remembered in `cache`).
+    """64 hex of SHA-256 over the lists (four, or the test list alone) and every listed image; a file is read once
+    (remembered in `cache`).
 
     Raises DataMissing when a listed image is not there, and what `read_list` raises.
     """
     remembered = RememberedHashes(cache, str(folder.resolve())) if cache is not None else None
     whole = hashlib.sha256()
     of_file: dict[str, str] = {}
-    for split in SPLITS:
+    for split in splits_of(folder):
         whole.update(f"[{split}]\n".encode())
         for relative, label in read_list(folder, split):
             if relative not in of_file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,26 +14,28 @@ from workers.data.catalogue import EMBEDDED_SUITE
 from workers.data.decoding import opened
 from workers.data.folders import content_hash, read_list
 from workers.data.forms import EntryName, Pixels, in_form, resized_shape
+from workers.data.stocks import ImageSource
 from workers.errors import DataChanged
 
 _SAMPLED = 64  # image headers read to estimate how much a split takes
 
 
-class FolderSource:
-    """Image files of one list, in the entry's form."""
+def check_content(folder: Path, found: str, expected: str) -> None:
+    """Raises DataChanged when the folder's content is not what the job names."""
+    if found != expected:
+        raise DataChanged(
+            f"data set {folder.name!r} in {folder} has content {found[:16]}, the job expects "
+            f"{expected[:16]}: lists or images changed since the plan; plan again or restore the data"
+        )
 
-    def __init__(self, folder: Path, name: EntryName, cache: Path) -> None:
-        """Raises DataChanged when the folder's content is not what the entry is named by."""
-        found = content_hash(folder, cache)
-        if found != name.data_hash:
-            raise DataChanged(
-                f"data set {folder.name!r} in {folder} has content {found[:16]}, the job expects "
-                f"{name.data_hash[:16]}: lists or images changed since the plan; plan again or restore the data"
-            )
-        self._folder, self._name = folder, name
-        self._listed = read_list(folder, name.split)
 
-        self.labels: npt.NDArray[np.int64] = np.array([label for _, label in self._listed], dtype=np.int64)
+class ListedSource:
+    """Image files, in the entry's form."""
+
+    def __init__(self, folder: Path, name: EntryName, listed: Sequence[tuple[str, int]]) -> None:
+        """`listed`: (path relative to the folder, label) of each image."""
+        self._folder, self._name, self._listed = folder, name, listed
+        self.labels: npt.NDArray[np.int64] = np.array([label for _, label in listed], dtype=np.int64)
 
     @cached_property
     def nbytes(self) -> int:
@@ -51,6 +54,32 @@ class FolderSource:
         """One image [height, width, 3]. Raises DataMissing, DataUnreadable."""
         with opened(self._folder / self._listed[index][0]) as image:
             return in_form(image, self._name)
+
+
+class FolderSource(ListedSource):
+    """The images of one list."""
+
+    def __init__(self, folder: Path, name: EntryName, cache: Path) -> None:
+        """Raises DataChanged when the folder's content is not what the entry is named by."""
+        check_content(folder, content_hash(folder, cache), name.data_hash)
+        super().__init__(folder, name, read_list(folder, name.split))
+
+
+class ChosenSource:
+    """Some images of another source, by position."""
+
+    def __init__(self, whole: ImageSource, positions: Sequence[int]) -> None:
+        self._whole, self._positions = whole, positions
+        self.labels: npt.NDArray[np.int64] = whole.labels[list(positions)]
+
+    @property
+    def nbytes(self) -> int:
+        """Their share of the bytes of all images."""
+        return self._whole.nbytes * len(self._positions) // max(1, len(self._whole.labels))
+
+    def decoded(self, index: int) -> Pixels:
+        """One image [height, width, 3]. Raises DataMissing, DataUnreadable."""
+        return self._whole.decoded(self._positions[index])
 
 
 class EmbeddedSource:

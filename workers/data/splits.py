@@ -7,7 +7,8 @@ for a final job's is also the test split: it looks at images only, and a job tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,8 +16,12 @@ import numpy as np
 
 from storage.records import FEATURES, Job, Phase
 from workers.data.cache import entry_folder, open_entry
-from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder
+from workers.data.catalogue import EMBEDDED_SUITE, class_folders, dataset_folder
+from workers.data.class_folders import ClassFolders
+from workers.data.few_shot import TRAINED, few_shot
+from workers.data.few_shot_source import base_content, check_subset, few_source
 from workers.data.forms import CENTRE, SQUASH, EntryName, crop_names
+from workers.data.sources import EmbeddedSource, FolderSource, ListedSource, check_content
 from workers.data.stocks import (
     ImageSet,
     ImageSource,
@@ -39,6 +44,7 @@ READABLE: dict[Phase, frozenset[str]] = {
     Phase.SEARCH: frozenset({"train800", "val200"}),
     Phase.FINAL: frozenset({"train800val200", "test"}),
     Phase.PREFLIGHT: frozenset({"train800", "train800val200"}),
+    Phase.EVALUATE: frozenset({"test"}),
 }
 _OPEN_AT_ONCE = 8
 _DECODERS = 2  # threads that decode what is streamed, at least
@@ -53,7 +59,7 @@ def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> Spli
     a warm slot neither searches nor checks them again. What does not fit into the cache is decoded for each batch.
     Raises SplitForbidden, and what `cache.open_entry` raises.
     """
-    names = _entry_names(job, split)
+    names = _entry_names(job, split, site)
     if SQUASH in names:
         stock = _stock(job, names[SQUASH], site, progressed)
         if isinstance(stock, ImageSet):
@@ -64,7 +70,7 @@ def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> Spli
 
 def open_few(job: Job, split: str, site: Site, count: int) -> Split:
     """The first images of a split, at most `count`, without decoding the rest of a folder. Raises as `open_split`."""
-    names = _entry_names(job, split)
+    names = _entry_names(job, split, site)
     is_drawn = job.dataset.name.startswith(f"{EMBEDDED_SUITE}/")  # drawn as a whole or not at all
     if is_drawn or all(entry_folder(site.cache, name).exists() for name in names.values()):
         whole = open_split(job, split, site, lambda done, total: None)
@@ -77,13 +83,13 @@ def open_few(job: Job, split: str, site: Site, count: int) -> Split:
 
 def _few(job: Job, name: EntryName, site: Site, count: int) -> Callable[[], ImageSet | PackedSet]:
     """The first images in one form, decoded once, when they are first read."""
-    return cache(lambda: in_memory(_source(job.dataset.name, name, site), count, name.is_square))
+    return cache(lambda: in_memory(_source(job, name, site), count, name.is_square))
 
 
 def _stock(job: Job, name: EntryName, site: Site, progressed: Progressed) -> Stock:
     place = (site.cache, name.key)
     if place not in _open:
-        source = cache(partial(_source, job.dataset.name, name, site))
+        source = cache(partial(_source, job, name, site))
         bound_bytes = None if site.cache_gib is None else int(site.cache_gib * 2**30)
         opened = partial(open_entry, site.cache, name, source, progressed, bound_bytes)
         found: Stock | None = None
@@ -114,10 +120,10 @@ def _labels(job: Job, names: Iterable[EntryName], site: Site) -> Labels:
     for name in all_names:
         if (site.cache, name.key) in _open:
             return _open[site.cache, name.key].labels
-    return _source(job.dataset.name, all_names[0], site).labels
+    return _source(job, all_names[0], site).labels
 
 
-def _entry_names(job: Job, split: str) -> dict[str, EntryName]:
+def _entry_names(job: Job, split: str, site: Site) -> dict[str, EntryName]:
     """What the split is called in the cache, by form, if the job may read it. Raises SplitForbidden, Unsupported."""
     allowed = READABLE.get(job.phase, frozenset())
     if job.makes is not None and job.makes.kind == FEATURES:
@@ -129,16 +135,50 @@ def _entry_names(job: Job, split: str) -> dict[str, EntryName]:
         )
     if job.recipe.image_size is None:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
-    named = (job.dataset.data_hash, split, job.recipe.image_size)
+    few, content = few_shot(job.dataset.name), job.dataset.data_hash
+    if few is not None and split not in TRAINED:  # the base's own images: its cache serves all subsets
+        content = base_content(few, site)
+        check_subset(few, content, job)
+    named = (content, split, job.recipe.image_size)
     if job.recipe.resize == "squash":
         return {SQUASH: EntryName(*named, job.backbone.interpolation)}
     return crop_names(*named, job.backbone)
 
 
-def _source(dataset: str, name: EntryName, site: Site) -> ImageSource:
-    from workers.data.sources import EmbeddedSource, FolderSource
+def _source(job: Job, name: EntryName, site: Site) -> ImageSource:
+    """Where the images of an entry of the job's data set come from. Raises DataMissing, DataChanged, DataUnreadable."""
+    few = few_shot(job.dataset.name)
+    if few is not None:
+        return few_source(few, job, name, site)
+    if job.dataset.name.startswith(f"{EMBEDDED_SUITE}/"):
+        return EmbeddedSource(job.dataset.name, name)
+    in_folders = folders_of(job, site)
+    if in_folders is not None:
+        check_content(in_folders.folder, in_folders.content_hash(site.cache), name.data_hash)
+        return ListedSource(in_folders.folder, name, in_folders.listed())
+    return FolderSource(site.data.get(job.dataset.name) or dataset_folder(job.dataset.name), name, site.cache)
 
-    if dataset.startswith(f"{EMBEDDED_SUITE}/"):
-        return EmbeddedSource(dataset, name)
-    folder = site.data.get(dataset) or dataset_folder(dataset)
-    return FolderSource(folder, name, site.cache)
+
+def folders_of(job: Job, site: Site) -> ClassFolders | None:
+    """The job's data set, where it lies in folders named by class. Raises DataMissing."""
+    return class_folders(job.dataset.name, folder=site.data.get(job.dataset.name))
+
+
+def stream_parts(job: Job, in_folders: ClassFolders, site: Site) -> Iterator[tuple[str, Split]]:
+    """Every part of a test set in class folders (ImageNet-C: corruption and severity), decoded as it is read: a set of
+    millions fits into no cache. Raises SplitForbidden, DataChanged, DataUnreadable."""
+    names = _entry_names(job, job.score_split, site)
+    form = SQUASH if SQUASH in names else CENTRE
+    check_content(in_folders.folder, in_folders.content_hash(site.cache), job.dataset.data_hash)
+    for part in in_folders.parts:
+        source = ListedSource(in_folders.folder, replace(names[form], split=part), in_folders.listed(part))
+        streamed = StreamedSet(source, max(_DECODERS, site.threads))
+        yield part, JobSplit(partial(_labels_of, streamed), {form: partial(_itself, streamed)}, form)
+
+
+def _labels_of(stock: Stock) -> Labels:
+    return stock.labels
+
+
+def _itself(stock: Stock) -> Stock:
+    return stock

@@ -9,28 +9,35 @@ of them as documents parted by `---`:
       moths: {}
 
 Keys of a suite: name, title, metric, source, licence, datasets. Keys of a data set: title, folder, aliases, group,
-classes, train, val, trainval, test (numbers of images; a list where several are in circulation), source, licence. All
-but the suite's name and data sets may be left out. Scalars are read as they are written: `no` is a name like any other.
+classes, train, val, trainval, test (numbers of images; a list where several are in circulation), source, licence,
+layout (`lists`, or `class_folders`: a test set of folders named by class), class_names (a list of `class_names/`),
+corruptions (name: the error in percent that the mean corruption error divides by). All but the suite's name and data
+sets may be left out. Scalars are read as they are written: `no` is a name like any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 
 import yaml
 
 from methods.params import did_you_mean
+from workers.data.class_names import class_names, shipped_class_names
 from workers.errors import DataUnreadable
 
 SHIPPED = Path(__file__).resolve().parent / "suites"
+_SHIPPED_NAMES = ("vtab1k", "fgvc", "general", "robustness")
 USERS_FILE = "datasets.yaml"
 METRIC = "top1"
 _SUITE_KEYS = ("name", "title", "metric", "source", "licence", "datasets")
 _SIZE_KEYS = {"train800": "train", "val200": "val", "train800val200": "trainval", "test": "test"}
-_DATASET_KEYS = ("title", "folder", "aliases", "group", "classes", *_SIZE_KEYS.values(), "source", "licence")
+LISTS, CLASS_FOLDERS = "lists", "class_folders"
+SEVERITIES = (1, 2, 3, 4, 5)
+_TEXT_KEYS = ("title", "folder", "group", "source", "licence", "layout", "class_names")
+_DATASET_KEYS = (*_TEXT_KEYS, "aliases", "classes", "corruptions", *_SIZE_KEYS.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +46,8 @@ class SuiteDataset:
 
     `name` is `suite/dataset`. `sizes`: split -> the numbers of images that are in circulation, () where the file leaves
     it open; `train800val200` is the sum of its parts where those are given. `folder` is its own name, or a path, under
-    the folder of data sets.
+    the folder of data sets. `class_names`: the shipped list of them, "" where there is none. `corruptions`: name -> the
+    reference error in percent.
     """
 
     name: str
@@ -51,6 +59,14 @@ class SuiteDataset:
     sizes: Mapping[str, tuple[int, ...]]
     source: str
     licence: str
+    layout: str = LISTS
+    class_names: str = ""
+    corruptions: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of a test set in class folders: the folders that hold the classes, relative to its own; "" for itself."""
+        return tuple(f"{name}/{severity}" for name in self.corruptions for severity in SEVERITIES) or ("",)
 
     @property
     def suite(self) -> str:
@@ -79,8 +95,8 @@ class SuiteFile:
 
 @cache
 def shipped_suites() -> tuple[SuiteFile, ...]:
-    """The benchmarks that come with the package: VTAB-1k, FGVC, general."""
-    return tuple(suite for name in ("vtab1k", "fgvc", "general") for suite in read_suites(SHIPPED / f"{name}.yaml"))
+    """The benchmarks that come with the package: VTAB-1k, FGVC, general, robustness."""
+    return tuple(suite for name in _SHIPPED_NAMES for suite in read_suites(SHIPPED / f"{name}.yaml"))
 
 
 def users_suites(root: Path | None) -> tuple[SuiteFile, ...]:
@@ -136,17 +152,18 @@ def _dataset(name: str, node: yaml.Node, suite: Mapping[str, str], reader: _Read
     found = reader.mapping(node, place, _DATASET_KEYS)
     if "/" in own or not own:
         reader.problem(node, place, "expected a name without a slash")
-    texts = {
-        key: reader.text(found[key], f"{place}.{key}")
-        for key in ("title", "folder", "group", "source", "licence")
-        if key in found
-    }
+    texts = {key: reader.text(found[key], f"{place}.{key}") for key in _TEXT_KEYS if key in found}
+    for key, known in (("layout", (LISTS, CLASS_FOLDERS)), ("class_names", shipped_class_names())):
+        if texts.get(key, known[0]) not in known:
+            reader.problem(found[key], f"{place}.{key}", f"is {texts[key]!r}; expected one of {', '.join(known)}")
     sizes = {
         split: reader.numbers(found[key], f"{place}.{key}") if key in found else () for split, key in _SIZE_KEYS.items()
     }
     if not sizes["train800val200"] and sizes["train800"] and sizes["val200"]:
         sizes["train800val200"] = (sizes["train800"][0] + sizes["val200"][0],)
     classes = reader.numbers(found["classes"], f"{place}.classes") if "classes" in found else ()
+    if not classes and texts.get("class_names") in shipped_class_names():
+        classes = (len(class_names(texts["class_names"])),)
     aliases = reader.texts(found["aliases"], f"{place}.aliases") if "aliases" in found else ()
     return SuiteDataset(
         name=name,
@@ -158,6 +175,9 @@ def _dataset(name: str, node: yaml.Node, suite: Mapping[str, str], reader: _Read
         sizes=sizes,
         source="; ".join(text for text in (texts.get("source"), suite.get("source")) if text),
         licence=texts.get("licence", suite.get("licence", "")),
+        layout=texts.get("layout", LISTS),
+        class_names=texts.get("class_names", ""),
+        corruptions=reader.errors(found["corruptions"], f"{place}.corruptions") if "corruptions" in found else {},
     )
 
 
@@ -207,3 +227,15 @@ class _Reader:
             self.problem(node, place, f"is {', '.join(found) or 'empty'}; expected a positive whole number")
             return ()
         return tuple(int(text) for text in found)
+
+    def errors(self, node: yaml.Node, place: str) -> dict[str, float]:
+        """Name -> percent above 0, up to 100."""
+        found: dict[str, float] = {}
+        for name, value in self.mapping(node, place, None).items():
+            try:
+                found[name] = float(self.text(value, f"{place}.{name}"))
+            except ValueError:
+                found[name] = 0.0
+            if not 0 < found[name] <= 100:
+                self.problem(value, f"{place}.{name}", "expected an error in percent, above 0 and at most 100")
+        return found

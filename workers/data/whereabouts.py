@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder, described, group_of, info
-from workers.data.folders import DATA_VARIABLE, PLAIN_LISTS, VTAB_LISTS, content_hash, data_root, lists_of, read_list
+from workers.data.catalogue import EMBEDDED_SUITE, class_folders, dataset_folder, described, group_of, info
+from workers.data.folders import (
+    DATA_VARIABLE,
+    PLAIN_LISTS,
+    VTAB_LISTS,
+    content_hash,
+    data_root,
+    lists_of,
+    read_list,
+    splits_of,
+)
 from workers.data.locations import expected_folder, expected_lists, found_folders
-from workers.data.suite_files import SuiteDataset
+from workers.data.suite_files import CLASS_FOLDERS, SuiteDataset
 from workers.errors import DataMissing, WorkerError
 
 HERE, MISSING, UNUSABLE = "here", "missing", "unusable"
@@ -65,19 +74,26 @@ def differing_copies(found: Whereabouts, cache: Path | None) -> tuple[Path, ...]
     """
     if len(found.folders) < 2:
         return ()
-    first = content_hash(found.folders[0], cache)
-    return tuple(folder for folder in found.folders[1:] if content_hash(folder, cache) != first)
+    first, *others = (_content(found, folder, cache) for folder in found.folders)
+    return tuple(folder for folder, other in zip(found.folders[1:], others, strict=True) if other != first)
+
+
+def _content(found: Whereabouts, folder: Path, cache: Path | None) -> str:
+    in_folders = None if found.lists else class_folders(found.name, folder=folder)
+    return content_hash(folder, cache) if in_folders is None else in_folders.content_hash(cache)
 
 
 def _of_suite(dataset: SuiteDataset, root: Path | None) -> Whereabouts:
     sizes = {key: next(iter(dataset.sizes[split]), None) for split, key in _KEYS.items()}
+    if dataset.layout == CLASS_FOLDERS:
+        sizes = {**dict.fromkeys(_KEYS.values(), 0), "test": sizes["test"]}
     classes, problem = dataset.classes, ""
     folders = found_folders(dataset, root)
-    state = HERE if folders else MISSING
+    state, lists = HERE if folders else MISSING, expected_lists(dataset)
     try:
         dataset_folder(dataset.name, root)
         classes = info(dataset.name, root).classes
-        sizes = _counted(folders[0])
+        sizes = _counted(folders[0]) if lists else _counted_in_folders(dataset, root)
     except DataMissing as error:
         state, problem = MISSING, str(error)
     except WorkerError as error:
@@ -91,7 +107,7 @@ def _of_suite(dataset: SuiteDataset, root: Path | None) -> Whereabouts:
         state=state,
         problem=problem,
         folders=folders,
-        lists=tuple(lists_of(folders[0]).values()) if folders else expected_lists(dataset),
+        lists=tuple(lists_of(folders[0]).values()) if folders and lists else lists,
         expected=(root or Path(f"${DATA_VARIABLE}")) / expected_folder(dataset),
         source=dataset.source,
         licence=dataset.licence,
@@ -128,4 +144,12 @@ def _of_local(name: str, root: Path | None) -> Whereabouts:
 
 
 def _counted(folder: Path) -> dict[str, int | None]:
-    return {key: len(read_list(folder, split)) for split, key in _KEYS.items()}
+    has = splits_of(folder)
+    return {key: len(read_list(folder, split)) if split in has else 0 for split, key in _KEYS.items()}
+
+
+def _counted_in_folders(dataset: SuiteDataset, root: Path | None) -> dict[str, int | None]:
+    """Of a test set alone. Raises DataUnreadable where its class folders are not those of the set."""
+    in_folders = class_folders(dataset.name, root)
+    test = 0 if in_folders is None else sum(1 for _ in in_folders.every())
+    return {**dict.fromkeys(_KEYS.values(), 0), "test": test}

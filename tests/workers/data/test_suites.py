@@ -103,7 +103,7 @@ def test_no_spelling_means_two_sets_of_one_suite(root):
         ("vtab1k/cifr100", "Did you mean 'vtab1k/cifar100'"),
         ("@vtab1k/naturl", "Did you mean 'natural'"),
         ("@vtab/*", "Did you mean 'vtab1k'"),
-        ("nowhere/cats", "known suites: embedded, vtab1k, fgvc, general, local"),
+        ("nowhere/cats", "known suites: embedded, vtab1k, fgvc, general, robustness, local"),
     ],
 )
 def test_a_wrong_name_of_a_benchmark_says_what_was_meant(root, pattern, words):
