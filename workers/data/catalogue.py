@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from methods.params import did_you_mean
-from storage.records import canonical_json
+from storage.records import CLASSIFICATION, SEGMENTATION, canonical_json
 from workers.data.folders import DATA_VARIABLE, content_hash, data_root, folders, lists_of, read_list
 from workers.data.locations import expected_folder, folder_of, found_folders, missing
 from workers.data.suite_files import USERS_FILE, SuiteDataset, SuiteFile, shipped_suites, users_suites
 from workers.embedded.catalogue import EMBEDDED_TASKS
 from workers.errors import DataMissing, DataUnreadable, UnknownDataset
+from workers.segmentation.lists import masks_hash, read_pairs, task_of
 
 EMBEDDED_SUITE, LOCAL_SUITE = "embedded", "local"
 _SIZED = ("train800", "val200", "test")
@@ -27,7 +28,7 @@ _SIZED = ("train800", "val200", "test")
 @dataclass(frozen=True)
 class DatasetInfo:
     """A data set's place and sizes; `train`, `val`, `test` are numbers of images of train800, val200 and test. Where
-    only the sum of train and val is known, `train` has it and `val` is 0."""
+    only the sum of train and val is known, `train` has it and `val` is 0. Masks have `classes` 1."""
 
     name: str
     suite: str
@@ -36,6 +37,7 @@ class DatasetInfo:
     train: int
     val: int
     test: int
+    task: str = CLASSIFICATION
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def info(name: str, root: Path | None = None) -> DatasetInfo:
     if dataset is not None and not found_folders(dataset, data_root(root)):
         return _promised(dataset, root)
     folder = dataset_folder(name, root)
+    if _task(dataset, folder) == SEGMENTATION:
+        return _masked(name, dataset, folder)
     lists = {split: read_list(folder, split) for split in _SIZED}
     classes = 1 + max(label for listed in lists.values() for _, label in listed)
     sizes = {split: len(listed) for split, listed in lists.items()}
@@ -175,7 +179,8 @@ def data_hash(name: str, root: Path | None = None, cache: Path | None = None) ->
     folder = dataset_folder(name, root)
     if described(name, root) is not None:
         info(name, root)  # other sizes than the suite's never get an identity
-    return content_hash(folder, cache)
+    has_masks = _task(described(name, root), folder) == SEGMENTATION
+    return masks_hash(folder, cache) if has_masks else content_hash(folder, cache)
 
 
 def _described_suites(root: Path | None) -> dict[str, SuiteFile]:
@@ -191,13 +196,29 @@ def _described_suites(root: Path | None) -> dict[str, SuiteFile]:
     return found
 
 
+def _task(dataset: SuiteDataset | None, folder: Path) -> str:
+    """The suite's word where there is one, else what the folder's lists show."""
+    return task_of(folder) if dataset is None else dataset.task
+
+
+def _masked(name: str, dataset: SuiteDataset | None, folder: Path) -> DatasetInfo:
+    """The info of a data set with masks. Raises as `info`."""
+    sizes = {split: len(read_pairs(folder, split)) for split in (*_SIZED, "train800val200")}
+    if dataset is not None:
+        _check(dataset, folder, 1, sizes)
+        name = dataset.name
+    suite, group = (LOCAL_SUITE, LOCAL_SUITE) if dataset is None else (dataset.suite, dataset.group)
+    return DatasetInfo(name, suite, group, 1, *(sizes[split] for split in _SIZED), SEGMENTATION)
+
+
 def _promised(dataset: SuiteDataset, root: Path | None) -> DatasetInfo:
     """The info of a data set that is not here, from its suite's file. Raises DataMissing where that leaves it open."""
     train, val, both, test = (dataset.sizes[split] for split in ("train800", "val200", "train800val200", "test"))
-    if not (dataset.classes and both and test):
+    classes = 1 if dataset.task == SEGMENTATION else dataset.classes
+    if not (classes and both and test):
         raise missing(dataset, data_root(root))
     parts = (train[0], val[0]) if train and val else (both[0], 0)
-    return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes, *parts, test[0])
+    return DatasetInfo(dataset.name, dataset.suite, dataset.group, classes, *parts, test[0], dataset.task)
 
 
 def _check(dataset: SuiteDataset, folder: Path, classes: int, sizes: dict[str, int]) -> None:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from storage.records import SEGMENTATION
 from workers.data.check_findings import Finding, Level, some
 from workers.data.folders import SPLITS, Listed, lists_of, read_list
 from workers.errors import DataUnreadable, WorkerError
+from workers.segmentation.lists import check_pairs, task_of
 
 CLASS_NAMES = "classes.txt"
 _UNBALANCED = 10  # times as many images in the largest class as in the smallest, from which it is worth a note
@@ -18,8 +20,10 @@ _PARTS = ("train800", "val200", "test")
 def check_lists(folder: Path, classes: int | None) -> tuple[Finding, ...]:
     """Findings on lines, labels and splits; a list that cannot be read is a problem and ends the look at the others.
 
-    `classes`: how many there must be; None where only `classes.txt`, if it is there, can tell.
+    `classes`: how many there must be; None where only `classes.txt`, if it is there, can tell. Lists of masks have none.
     """
+    if task_of(folder) == SEGMENTATION:
+        return check_pairs(folder)
     lists: dict[str, Listed] = {}
     unreadable = []
     for split in SPLITS:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.records import FEATURES, Job, Phase
+from storage.records import FEATURES, SEGMENTATION, Job, Phase
 from workers.data.cache import EntryName, ImageSet, ImageSource, Progressed, open_entry
 from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder
 from workers.errors import SplitForbidden, Unsupported
+from workers.segmentation.images import MaskedFolder, open_masked, taken
 from workers.site import Site
 
 READABLE: dict[Phase, frozenset[str]] = {
@@ -36,7 +37,10 @@ def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> Imag
     name = _entry_name(job, split)
     place = (site.cache, name.key)
     if place not in _open:
-        found = open_entry(site.cache, name, lambda: _source(job.dataset.name, name, site), progressed)
+        if job.dataset.task == SEGMENTATION:
+            found: ImageSet = open_masked(_folder(job, site), name, site.cache, progressed)
+        else:
+            found = open_entry(site.cache, name, lambda: _source(job.dataset.name, name, site), progressed)
         while len(_open) >= _OPEN_AT_ONCE:
             _open.pop(next(iter(_open)))
         _open[place] = found
@@ -49,7 +53,9 @@ def open_few(job: Job, split: str, site: Site, count: int) -> ImageSet:
     is_drawn = job.dataset.name.startswith(f"{EMBEDDED_SUITE}/")  # drawn as a whole or not at all
     if is_drawn or (site.cache / "images" / name.key).exists():
         whole = open_split(job, split, site, lambda done, total: None)
-        return ImageSet(whole.images[:count], whole.labels[:count])
+        return taken(whole, slice(count))
+    if job.dataset.task == SEGMENTATION:
+        return MaskedFolder(_folder(job, site), name, site.cache).few(count)
     source = _source(job.dataset.name, name, site)
     return ImageSet(np.stack(list(islice(source.images(), count))), source.labels[:count])
 
@@ -72,6 +78,10 @@ def _entry_name(job: Job, split: str) -> EntryName:
     if job.recipe.image_size is None:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
     return EntryName(job.dataset.data_hash, split, job.recipe.image_size, job.backbone.interpolation)
+
+
+def _folder(job: Job, site: Site) -> Path:
+    return site.data.get(job.dataset.name) or dataset_folder(job.dataset.name)
 
 
 def _source(dataset: str, name: EntryName, site: Site) -> ImageSource:

@@ -23,11 +23,14 @@ from pathlib import Path
 import yaml
 
 from methods.params import did_you_mean
+from storage.records import CLASSIFICATION, SEGMENTATION
 from workers.errors import DataUnreadable
 
 SHIPPED = Path(__file__).resolve().parent / "suites"
 USERS_FILE = "datasets.yaml"
-METRIC = "top1"
+METRICS = {"top1": CLASSIFICATION, "dice": SEGMENTATION}
+"""What a suite is scored by -> the kind of task that its data sets are."""
+
 _SUITE_KEYS = ("name", "title", "metric", "source", "licence", "datasets")
 _SIZE_KEYS = {"train800": "train", "val200": "val", "train800val200": "trainval", "test": "test"}
 _DATASET_KEYS = ("title", "folder", "aliases", "group", "classes", *_SIZE_KEYS.values(), "source", "licence")
@@ -51,6 +54,7 @@ class SuiteDataset:
     sizes: Mapping[str, tuple[int, ...]]
     source: str
     licence: str
+    task: str = CLASSIFICATION
 
     @property
     def suite(self) -> str:
@@ -63,7 +67,7 @@ class SuiteDataset:
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """A suite and its data sets in the order of the file; scored by top-1 accuracy."""
+    """A suite and its data sets in the order of the file."""
 
     name: str
     title: str
@@ -79,8 +83,9 @@ class SuiteFile:
 
 @cache
 def shipped_suites() -> tuple[SuiteFile, ...]:
-    """The benchmarks that come with the package: VTAB-1k, FGVC, general."""
-    return tuple(suite for name in ("vtab1k", "fgvc", "general") for suite in read_suites(SHIPPED / f"{name}.yaml"))
+    """The benchmarks that come with the package: VTAB-1k, FGVC, general, segmentation."""
+    files = ("vtab1k", "fgvc", "general", "segmentation")
+    return tuple(suite for name in files for suite in read_suites(SHIPPED / f"{name}.yaml"))
 
 
 def users_suites(root: Path | None) -> tuple[SuiteFile, ...]:
@@ -123,8 +128,9 @@ def _suite(node: yaml.Node, reader: _Reader) -> SuiteFile | None:
         reader.problem(found["name"], "name", f"is {name!r}; expected a name without a slash")
     keys: tuple[str, ...] = ("title", "metric", "source", "licence")
     texts = {key: reader.text(found[key], key) for key in keys if key in found}
-    if texts.get("metric", METRIC) != METRIC:
-        reader.problem(found["metric"], "metric", f"is {texts['metric']!r}; suites are scored by {METRIC}")
+    if texts.get("metric", "top1") not in METRICS:
+        told = f"is {texts['metric']!r}; suites are scored by {' or '.join(METRICS)}"
+        reader.problem(found["metric"], "metric", told)
     rows = reader.mapping(found["datasets"], "datasets", None)
     datasets = tuple(_dataset(f"{name}/{own}", row, texts, reader) for own, row in rows.items())
     return SuiteFile(name, texts.get("title", name), datasets)
@@ -158,6 +164,7 @@ def _dataset(name: str, node: yaml.Node, suite: Mapping[str, str], reader: _Read
         sizes=sizes,
         source="; ".join(text for text in (texts.get("source"), suite.get("source")) if text),
         licence=texts.get("licence", suite.get("licence", "")),
+        task=METRICS.get(suite.get("metric", "top1"), CLASSIFICATION),
     )
 
 

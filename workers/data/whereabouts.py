@@ -128,4 +128,5 @@ def _of_local(name: str, root: Path | None) -> Whereabouts:
 
 
 def _counted(folder: Path) -> dict[str, int | None]:
-    return {key: len(read_list(folder, split)) for split, key in _KEYS.items()}
+    read = read_pairs if task_of(folder) == SEGMENTATION else read_list
+    return {key: len(read(folder, split)) for split, key in _KEYS.items()}

@@ -1,0 +1,168 @@
+"""Images with their masks, decoded once per node. Images lie in the image cache like any others; masks beside them.
+
+Images are resized as everywhere (the backbone's interpolation), masks to the nearest pixel, both straight to a square.
+A pixel is foreground where it is above 127/255 of white, or 1 in a mask of zeros and ones. A mask without foreground is
+legal; one whose values are neither (class numbers, say) is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from storage.records import canonical_json
+from storage.records.whole import written_whole
+from workers.data.cache import EntryName, ImageSet, Progressed, open_entry
+from workers.data.check_findings import some
+from workers.data.decoding import opened
+from workers.data.sources import resized
+from workers.errors import DataChanged, DataUnreadable, WorkerError
+from workers.segmentation.lists import masks_hash, read_pairs
+
+_log = logging.getLogger(__name__)
+_FORMAT = 1
+_THRESHOLD = 127 / 255
+_COLOURED = ("RGB", "RGBA", "LA", "CMYK", "YCbCr")
+_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", *_COLOURED)
+_WIDEST = 65535
+
+
+@dataclass(frozen=True)
+class MaskedImages(ImageSet):
+    """Images as in an ImageSet, whose `labels` are zeros, and `masks` uint8 [n, size, size] of 0 and 1."""
+
+    masks: npt.NDArray[np.uint8]
+
+
+class MaskedFolder:
+    """One list of a folder, as a source of images and of masks."""
+
+    def __init__(self, folder: Path, name: EntryName, cache: Path) -> None:
+        """Raises DataChanged when the folder's content is not what the entry is named by."""
+        found = masks_hash(folder, cache)
+        if found != name.data_hash:
+            raise DataChanged(
+                f"data set {folder.name!r} in {folder} has content {found[:16]}, the job expects "
+                f"{name.data_hash[:16]}: lists, images or masks changed since the plan; plan again or restore the data"
+            )
+        self.folder, self.name = folder, name
+        self.pairs = read_pairs(folder, name.split)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        return np.zeros(len(self.pairs), dtype=np.int64)
+
+    def images(self) -> Iterator[npt.NDArray[np.uint8]]:
+        for relative, _ in self.pairs:
+            with opened(self.folder / relative) as image:
+                pixels = resized(image, self.name)
+            yield pixels
+
+    def few(self, count: int) -> MaskedImages:
+        """The first `count`, without the rest. Raises DataUnreadable."""
+        images = np.stack(list(islice(self.images(), count)))
+        return MaskedImages(images, self.labels[:count], self.masks(count))
+
+    def masks(self, count: int | None = None) -> npt.NDArray[np.uint8]:
+        """Masks of the first `count` images (None: all). Raises DataUnreadable naming every mask that does not fit."""
+        pairs = self.pairs[:count]
+        problems, found = unfit(self.folder, pairs), []
+        for _, mask in pairs if not problems else ():
+            try:
+                found.append(_mask(self.folder / mask, self.name.size))
+            except DataUnreadable as error:
+                problems.append(str(error))
+        if problems:
+            raise DataUnreadable(
+                f"data set {self.folder.name!r}: {len(problems)} masks do not fit: {some(problems)}; write them again, "
+                "0 outside and 1 or white inside, as large as their images"
+            )
+        return np.stack(found)
+
+
+def open_masked(source_folder: Path, name: EntryName, cache: Path, progressed: Progressed) -> MaskedImages:
+    """A split from the cache, decoded now if it is not there or damaged. Raises as `open_entry`, and DataUnreadable."""
+    place = _place(cache, name)
+    masks = _read(place)
+    if masks is None:  # before the images: a mask that does not fit is told first
+        _write(place, MaskedFolder(source_folder, name, cache).masks())
+        masks = _read(place)
+    if masks is None:
+        raise OSError(f"masks {place} were damaged while they were written; check the disk under {cache}")
+    found = open_entry(cache, name, lambda: MaskedFolder(source_folder, name, cache), progressed)
+    return MaskedImages(found.images, found.labels, masks)
+
+
+def taken(images: ImageSet, chosen: npt.NDArray[np.int64] | slice) -> ImageSet:
+    """Some of the images, with their masks if they have any; one may be taken several times."""
+    if isinstance(images, MaskedImages):
+        return MaskedImages(images.images[chosen], images.labels[chosen], images.masks[chosen])
+    return ImageSet(images.images[chosen], images.labels[chosen])
+
+
+def unfit(folder: Path, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """What is wrong with each mask that cannot be used; headers alone are read."""
+    found = []
+    for image, mask in pairs:
+        try:
+            with opened(folder / image) as one, opened(folder / mask) as other:
+                if other.size != one.size:
+                    sizes = [f"{width}x{height}" for width, height in (other.size, one.size)]
+                    found.append(f"{mask} has {sizes[0]} pixels and {image} has {sizes[1]}")
+                elif other.mode not in _MODES:
+                    found.append(f"{mask} has mode {other.mode!r}; expected one of {', '.join(_MODES)}")
+        except WorkerError as error:
+            found.append(str(error))
+    return found
+
+
+def _mask(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    """Raises DataUnreadable where the values say neither 0 and 1 nor black and white."""
+    with opened(path) as image:
+        values = np.asarray(image.convert("L") if image.mode in _COLOURED else image).astype(np.int64)
+        white, highest = (_WIDEST if image.mode.startswith("I") else 255), int(values.max(initial=0))
+    threshold = 0 if highest <= 1 else _THRESHOLD * white
+    if highest and highest <= threshold:
+        raise DataUnreadable(f"{path.name} has values up to {highest}, neither 0 and 1 nor 0 and {white}")
+    inside = Image.fromarray((values > threshold).astype(np.uint8))
+    return np.asarray(inside.resize((size, size), Image.Resampling.NEAREST))
+
+
+def _place(cache: Path, name: EntryName) -> Path:
+    inputs = {key: value for key, value in asdict(name).items() if key in ("data_hash", "split", "size")}
+    key = hashlib.sha256(canonical_json([_FORMAT, inputs]).encode()).hexdigest()[:24]
+    return cache / "masks" / f"{key}.npy"
+
+
+def _write(place: Path, masks: npt.NDArray[np.uint8]) -> None:
+    """Two processes may write at once: each file appears whole, and both hold the same."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(place) as temporary, temporary.open("wb") as file:
+        np.save(file, masks)
+    with written_whole(place.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps({"crc32": zlib.crc32(masks.tobytes())}))
+
+
+def _read(place: Path) -> npt.NDArray[np.uint8] | None:
+    try:
+        expected = json.loads(place.with_suffix(".json").read_text())["crc32"]
+        masks: npt.NDArray[np.uint8] = np.load(place, mmap_mode="c")
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError, KeyError) as damage:
+        _log.warning("cached masks %s cannot be read (%s); they are made again", place, damage)
+        return None
+    if zlib.crc32(np.ascontiguousarray(masks).data) != expected:
+        _log.warning("cached masks %s fail their checksum; they are made again", place)
+        return None
+    return masks
