@@ -146,8 +146,8 @@ class Method(Protocol):
     no torch, is pure, changes nothing when applied to its own result, and raises MethodError with the reason where
     it must refuse. The plan applies it, so that `prepare` sees settled values only.
 
-    Optional: `by_task: ClassVar[Mapping[str, Mapping[str, Scalar]]]`, other defaults of hyper-parameters on another kind
-    of task, e.g. {"segmentation": {"loss": "task"}}; what a spec gives goes before them.
+    Optional: `by_task: ClassVar[Mapping[str, Mapping[str, Scalar]]]`, other defaults of hyper-parameters on another
+    kind of task, e.g. {"segmentation": {"loss": "task"}}; what a spec gives goes before them.
 
     Optional: `later: ClassVar[tuple[str, ...]]`, fields that came after jobs were named: at their default they are left
     out of a job, so that it keeps its name.

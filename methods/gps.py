@@ -8,11 +8,10 @@ Norms, position embedding and class token are frozen. Count on ViT-B/16: 83,712 
 Defaults: K = 1 (17 of 19 VTAB tasks in the release), temperature 0.07; Adam without weight decay, lr 2e-3 (the
 median of the release's VTAB scripts). Weight decay is safe here, it reaches the selected values only.
 
-On SAM's encoder the count is 83,712 + 512 rows for the neck: 84,224 K + 83,712
-biases. `preset: release` also trains the biases of the neck's two norms (`train_neck_norm_biases`), as the released code
-does through their names: 84,224 (K + 1), 168,448 at K = 1. On data with masks scores are gradients of the training
-loss (`loss: task`) over the *training* images, one by one as in the release; the release took its test images there,
-which no preset does.
+On SAM's encoder the neck adds 512 rows without biases: 84,224 K + 83,712. `preset: release` also trains the biases of
+the neck's two norms (`train_neck_norm_biases`), as the released code does by their names: 84,224 (K + 1), 168,448 at
+K = 1. On data with masks scores are gradients of the training loss (`loss: task`) over the *training* images, one by
+one; the release took its test images there, which no preset does.
 
 Deviations from the release, all deliberate: selected values live in compact tensors (methods/compact.py), so no
 dense mask, gradient or optimizer state exists; scores are summed in fp32; ties go to the last position; K above a
@@ -108,7 +107,7 @@ class GPS:
         if beyond:
             return f"gps.exclude_blocks names block {beyond[0]}; {facts.name} has blocks 0 to {facts.depth - 1}"
         if self.criterion == "gradient" and self.loss == "supcon" and self.selection_batch_size < 2:
-            return "gps.selection_batch_size is 1, and the supcon loss of one image is 0 whatever the weights; set 2 or more"
+            return "gps.selection_batch_size is 1, and the supcon loss of one image is always 0; set 2 or more"
         return None
 
     def make_artifact(self, kind: str, model: nn.Module, data: TrainingData) -> Mapping[str, Tensor]:

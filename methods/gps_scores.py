@@ -66,8 +66,8 @@ def _losses(model: nn.Module, data: TrainingData, recipe: ScoringRecipe) -> Iter
     device = next(model.parameters()).device
     if isinstance(data, KnowsTaskLoss) != (recipe.loss == "task"):
         raise MethodError(
-            f"gps.loss is {recipe.loss!r}, which this data set has no labels for: supcon and cross_entropy need a class "
-            "per image, task a data set without classes (segmentation). Leave gps.loss out: each kind has its own"
+            f"gps.loss is {recipe.loss!r}, which this data set has no labels for: supcon and cross_entropy need a "
+            "class per image, task a data set with masks. Leave gps.loss out: each kind of task has its own"
         )
     if isinstance(data, KnowsTaskLoss):
         for images, targets in data.batches(recipe.batch_size):

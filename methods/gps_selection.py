@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
-from timm.layers import LayerNorm2d
 from timm.layers.layer_scale import LayerScale
+from timm.layers.norm import LayerNorm2d
 from timm.models.convnext import ConvNeXtBlock
 from timm.models.swin_transformer import WindowAttention
 from timm.models.vision_transformer_sam import VisionTransformerSAM

@@ -152,7 +152,7 @@ class _Planner:
         self.maker = JobMaker(lookup)
         self.counts = Counts()
         self.refused: dict[tuple[str, str, str], int] = {}
-        self._resolved: dict[tuple[int, int, tuple[int, ...]], Resolved] = {}
+        self._resolved: dict[tuple[int, int, str, tuple[int, ...]], Resolved] = {}
 
     def plan(self) -> Plan:
         spec = self.lookup.spec
@@ -242,10 +242,11 @@ class _Planner:
 
     def _resolve(self, cell: _Cell, at: int) -> Resolved | None:
         applied = tuple(position for found, position in cell.overrides if at in found.seeds)
-        key = (id(cell.variant), id(cell.backbone), applied)
+        task = cell.dataset.task
+        key = (id(cell.variant), id(cell.backbone), task, applied)
         if key not in self._resolved:
             all_changes = tuple(change for position in applied for change in self.sets[position])
-            self._resolved[key] = self.maker.resolve(cell.variant, cell.backbone, all_changes)
+            self._resolved[key] = self.maker.resolve(cell.variant, cell.backbone, all_changes, task)
         resolved = self._resolved[key]
         if resolved.refusal is None:
             return resolved

@@ -37,6 +37,7 @@ def shipped_catalogue(missing_weights: Iterable[str] = ()) -> Catalogue:
         method=facts,
         expand=data.expand,
         classes=lambda name: data.info(name).classes,
+        task=lambda name: data.info(name).task,
         images=lambda name: (data.info(name).train + data.info(name).val, data.info(name).test),
         data_hash=data.data_hash,
         backbone_facts=backbone,

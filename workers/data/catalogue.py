@@ -114,10 +114,11 @@ def info(name: str, root: Path | None = None) -> DatasetInfo:
     lists = {split: read_list(folder, split) for split in _SIZED}
     classes = 1 + max(label for listed in lists.values() for _, label in listed)
     sizes = {split: len(listed) for split, listed in lists.items()}
+    train, val, test = sizes.values()
     if dataset is None:
-        return DatasetInfo(name, LOCAL_SUITE, LOCAL_SUITE, classes, *sizes.values())
+        return DatasetInfo(name, LOCAL_SUITE, LOCAL_SUITE, classes, train, val, test)
     _check(dataset, folder, classes, {**sizes, "train800val200": len(read_list(folder, "train800val200"))})
-    return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes or classes, *sizes.values())
+    return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes or classes, train, val, test)
 
 
 def expand(pattern: str, root: Path | None = None) -> tuple[str, ...]:
@@ -208,7 +209,8 @@ def _masked(name: str, dataset: SuiteDataset | None, folder: Path) -> DatasetInf
         _check(dataset, folder, 1, sizes)
         name = dataset.name
     suite, group = (LOCAL_SUITE, LOCAL_SUITE) if dataset is None else (dataset.suite, dataset.group)
-    return DatasetInfo(name, suite, group, 1, *(sizes[split] for split in _SIZED), SEGMENTATION)
+    train, val, test = (sizes[split] for split in _SIZED)
+    return DatasetInfo(name, suite, group, 1, train, val, test, SEGMENTATION)
 
 
 def _promised(dataset: SuiteDataset, root: Path | None) -> DatasetInfo:
@@ -217,8 +219,8 @@ def _promised(dataset: SuiteDataset, root: Path | None) -> DatasetInfo:
     classes = 1 if dataset.task == SEGMENTATION else dataset.classes
     if not (classes and both and test):
         raise missing(dataset, data_root(root))
-    parts = (train[0], val[0]) if train and val else (both[0], 0)
-    return DatasetInfo(dataset.name, dataset.suite, dataset.group, classes, *parts, test[0], dataset.task)
+    first, rest = (train[0], val[0]) if train and val else (both[0], 0)
+    return DatasetInfo(dataset.name, dataset.suite, dataset.group, classes, first, rest, test[0], dataset.task)
 
 
 def _check(dataset: SuiteDataset, folder: Path, classes: int, sizes: dict[str, int]) -> None:

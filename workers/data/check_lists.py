@@ -20,7 +20,7 @@ _PARTS = ("train800", "val200", "test")
 def check_lists(folder: Path, classes: int | None) -> tuple[Finding, ...]:
     """Findings on lines, labels and splits; a list that cannot be read is a problem and ends the look at the others.
 
-    `classes`: how many there must be; None where only `classes.txt`, if it is there, can tell. Lists of masks have none.
+    `classes`: how many there must be; None where only `classes.txt`, if it is there, can tell. Masks have none.
     """
     if task_of(folder) == SEGMENTATION:
         return check_pairs(folder)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from storage.records import SEGMENTATION
 from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder, described, group_of, info
 from workers.data.folders import DATA_VARIABLE, PLAIN_LISTS, VTAB_LISTS, content_hash, data_root, lists_of, read_list
 from workers.data.locations import expected_folder, expected_lists, found_folders
 from workers.data.suite_files import SuiteDataset
 from workers.errors import DataMissing, WorkerError
+from workers.segmentation.lists import masks_hash, read_pairs, task_of
 
 HERE, MISSING, UNUSABLE = "here", "missing", "unusable"
 _KEYS = {split: Path(name).stem for split, name in PLAIN_LISTS.items()}
@@ -65,8 +67,12 @@ def differing_copies(found: Whereabouts, cache: Path | None) -> tuple[Path, ...]
     """
     if len(found.folders) < 2:
         return ()
-    first = content_hash(found.folders[0], cache)
-    return tuple(folder for folder in found.folders[1:] if content_hash(folder, cache) != first)
+    first = _content(found.folders[0], cache)
+    return tuple(folder for folder in found.folders[1:] if _content(folder, cache) != first)
+
+
+def _content(folder: Path, cache: Path | None) -> str:
+    return masks_hash(folder, cache) if task_of(folder) == SEGMENTATION else content_hash(folder, cache)
 
 
 def _of_suite(dataset: SuiteDataset, root: Path | None) -> Whereabouts:

@@ -123,7 +123,9 @@ def _findings(folder: Path, lists: Mapping[str, Pairs]) -> Iterator[Finding]:
                 yield Finding(Level.PROBLEM, told, "", f"take them out of {first}: {second} must be unseen")
     if Counter(lists["train800val200"]) != Counter(lists["train800"] + lists["val200"]):
         told = "is not train and val together: final jobs would train on other images than search jobs use"
-        yield Finding(Level.PROBLEM, told, str(folder / files["train800val200"]), "write it as one list after the other")
+        yield Finding(
+            Level.PROBLEM, told, str(folder / files["train800val200"]), "write it as one list after the other"
+        )
     absent = absent_files(folder, lists)
     if absent:
         told = f"{len(absent):,} listed images or masks are not there: {some(absent)}"

@@ -4,17 +4,18 @@ Names of parameters and order of operations are those of the `segment-anything` 
 `prompt_encoder.*` of its checkpoints fit as they are. A few tokens look at the map of image features and it at them
 (two-way transformer); the map is enlarged four times; the token of the single mask becomes a filter over it.
 
-Of the checkpoint's four mask tokens only the first one is asked for (`multimask_output=False`), and the predicted IoU is
-not read: the other three hypernetworks and the IoU head are kept, counted and saved, but get no gradient.
+Of the checkpoint's four mask tokens only the first one is asked for (`multimask_output=False`), and the predicted IoU
+is not read: the other three hypernetworks and the IoU head are kept, counted and saved, but get no gradient.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-from timm.layers import LayerNorm2d
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,7 +62,7 @@ class _MLP(nn.Module):
     def __init__(self, given: int, hidden: int, made: int) -> None:
         super().__init__()
         sizes = (given, hidden, hidden, made)
-        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         first, second, last = self.layers

@@ -1,8 +1,8 @@
 """A backbone with a mask decoder: images in, logits of one mask per image out, at the images' size.
 
-SAM's encoder gets SAM's decoder, from the same checkpoint. A plain ViT gets a small one of the same kind, drawn from the
-job's seed, behind a 1x1 convolution that brings its patch tokens to the decoder's width. What follows the backbone is
-the *head*: the trainer always trains it, methods adapt the backbone alone.
+SAM's encoder gets SAM's decoder, from the same checkpoint. A plain ViT gets a small one of the same kind, drawn from
+the job's seed, behind a 1x1 convolution that brings its patch tokens to the decoder's width. What follows the backbone
+is the *head*: the trainer always trains it, methods adapt the backbone alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from workers.segmentation.mask_decoder import DecoderSizes, MaskDecoder, NoPromp
 SMALL = DecoderSizes(dim=64, heads=4, mlp_dim=256, depth=2)
 _ENCODER = "image_encoder"
 _HEAD = ("prompt_encoder", "mask_decoder")
-_OF_PROMPTS = tuple(f"prompt_encoder.{name}" for name in ("point_embeddings.", "not_a_point_embed.", "mask_downscaling."))
+_OF_PROMPTS = tuple(
+    f"prompt_encoder.{name}" for name in ("point_embeddings.", "not_a_point_embed.", "mask_downscaling.")
+)
 _SHOWN_KEYS = 3
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Segmenter(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.image_encoder: Any = encoder
+        self.is_pretrained = False  # the head
         self.draw_head()
 
     @property
@@ -58,6 +61,13 @@ class Segmenter(nn.Module):
     def get_classifier(self) -> tuple[nn.Module, ...]:
         """The head, as timm's models name theirs."""
         return self.projection, self.prompt_encoder, self.mask_decoder
+
+    def idle_names(self) -> frozenset[str]:
+        """Parameters of the head that a single mask does not need: they are kept, and have no gradient."""
+        of_masks = ("mask_decoder.iou_prediction_head.", "mask_decoder.output_hypernetworks_mlps.")
+        used = "mask_decoder.output_hypernetworks_mlps.0."
+        names = (name for name, _ in self.named_parameters())
+        return frozenset(name for name in names if name.startswith(of_masks) and not name.startswith(used))
 
     def no_weight_decay(self) -> set[str]:
         """Of the encoder, by full name."""
@@ -111,6 +121,7 @@ def load_sam_head(model: Segmenter, path: Path) -> None:
         for key, value in model.state_dict(keep_vars=True).items():
             if key in state:
                 value.copy_(state[key])
+    model.is_pretrained = True
     dropped = sorted({key.split(".")[1] for key in read if key.startswith(_OF_PROMPTS)})
     if dropped:
         _log.warning("%s: dropped what only prompts use: %s", path, ", ".join(dropped))
