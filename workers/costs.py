@@ -54,8 +54,8 @@ def costs_of(
     """Build, adapt, count, merge, count again.
 
     `calls`: methods left to right with resolved hyper-parameters; the input has `backbone.image_size` pixels. Of the
-    recipe the optimizer matters, and its momentum. `task`: with segmentation the head is a mask decoder and `classes` is
-    not read. Raises UnknownBackbone, Unsupported, MethodError.
+    recipe the optimizer matters, and its momentum. `task`: with segmentation the head is a mask decoder, and `classes`
+    is not read. Raises UnknownBackbone, Unsupported, MethodError.
     """
     methods = tuple(registry.build(call.name, call.kwargs) for call in calls)
     reasons = [reason for method in methods if (reason := method.refuses(backbone)) is not None]
