@@ -56,8 +56,9 @@ def own_discs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path, masked_root: Path) -> Site:
-    return Site(home=tmp_path / "home", cache=tmp_path / "cache", data={DATASET: masked_root / "discs"})
+def site(tmp_path: Path, masked_root: Path, data_root: Path) -> Site:
+    data = {DATASET: masked_root / "discs", "local/corners": data_root / "corners"}
+    return Site(home=tmp_path / "home", cache=tmp_path / "cache", data=data)
 
 
 @pytest.fixture(scope="session")

@@ -96,9 +96,7 @@ def test_a_decoder_with_a_key_too_few_is_refused_by_name(tmp_path: Path):
         loaded(tmp_path / "broken.pth")
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), [("vit_tiny_patch16_224", 64), ("deit_tiny_distilled_patch16_224", 48)]
-)
+@pytest.mark.parametrize(("name", "size"), [("vit_tiny_patch16_224", 64), ("deit_tiny_distilled_patch16_224", 48)])
 def test_a_vit_gives_a_mask_of_the_images_size(name: str, size: int):
     model = segmenter(timm.create_model(name, num_classes=0, img_size=size), name)
     assert model.feature_map(torch.zeros(2, 3, size, size)).shape == (2, 192, size // 16, size // 16)
