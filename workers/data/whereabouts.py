@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from storage.records import SEGMENTATION
+from storage.records import CLASSIFICATION, SEGMENTATION
 from workers.data.catalogue import EMBEDDED_SUITE, dataset_folder, described, group_of, info
 from workers.data.folders import DATA_VARIABLE, PLAIN_LISTS, VTAB_LISTS, content_hash, data_root, lists_of, read_list
 from workers.data.locations import expected_folder, expected_lists, found_folders
@@ -40,6 +40,7 @@ class Whereabouts:
     expected: Path | None = None
     source: str = ""
     licence: str = ""
+    task: str = CLASSIFICATION
 
     @property
     def suite(self) -> str:
@@ -101,6 +102,7 @@ def _of_suite(dataset: SuiteDataset, root: Path | None) -> Whereabouts:
         expected=(root or Path(f"${DATA_VARIABLE}")) / expected_folder(dataset),
         source=dataset.source,
         licence=dataset.licence,
+        task=dataset.task,
     )
 
 
@@ -130,6 +132,7 @@ def _of_local(name: str, root: Path | None) -> Whereabouts:
         problem=problem,
         folders=folders,
         lists=tuple((lists_of(folders[0]) if folders else VTAB_LISTS).values()),
+        task=task_of(folders[0]) if folders else CLASSIFICATION,
     )
 
 
