@@ -75,7 +75,7 @@ def masked_job(masked_root: Path) -> Callable[..., Job]:
     ) -> Job:
         facts = registry.facts(method)
         own = {**facts.by_task.get(SEGMENTATION, {}), **(params or {})}
-        plain: dict[str, Any] = {"epochs": 1, "warmup_epochs": 0.0, "image_size": 32, "batch_size": 8, "lr": 3e-3}
+        plain: dict[str, Any] = {"epochs": 1, "warmup_epochs": 0.0, "image_size": 16, "batch_size": 8, "lr": 3e-3}
         is_search = phase == Phase.SEARCH
         call = MethodCall(method, facts.revision, facts.named_by(resolve_params(facts, own)[0]))
         job = Job(

@@ -49,7 +49,7 @@ def test_the_content_changes_with_a_mask(own_discs: Path):
 
 
 def test_images_and_masks_are_squashed_alike(masked_job: Callable[..., Job], site: Site):
-    found = opened(masked_job(), site)
+    found = opened(masked_job(recipe={"image_size": 32}), site)
     assert found.images.shape == (12, 32, 32, 3)
     assert found.masks.shape == (12, 32, 32)
     assert set(np.unique(found.masks)) == {0, 1}

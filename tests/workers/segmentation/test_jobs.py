@@ -46,7 +46,7 @@ def test_every_method_trains_and_is_scored(
 
 
 def test_a_job_learns_to_find_the_discs(masked_job: Callable[..., Job], run: Callable[..., Result]):
-    result = run(masked_job("full", recipe={"epochs": 8, "batch_size": 4}))
+    result = run(masked_job("full", recipe={"epochs": 8, "batch_size": 4, "image_size": 24}))
     assert result.metrics["test_dice_pct"] > 80
     assert result.metrics["test_iou_pct"] < result.metrics["test_dice_pct"]
     losses = [epoch.metrics["train_loss"] for epoch in result.epochs]
@@ -68,7 +68,7 @@ def test_the_scores_kept_per_image_are_those_of_the_metrics(
 def test_overlays_show_the_image_its_truth_and_the_prediction(
     masked_job: Callable[..., Job], run: Callable[..., Result], site: Site
 ):
-    result = run(masked_job("linear"))
+    result = run(masked_job("linear", recipe={"image_size": 32}))
     with Image.open(site.home / result.files["overlays"]) as sheet:
         assert sheet.size == (3 * 32 + 2 * 4, 8 * (32 + 4)), "the first eight test images"
         image, truth = (np.asarray(sheet)[:32, start : start + 32].astype(int) for start in (0, 36))
@@ -92,7 +92,7 @@ def test_protocol_paper_stores_the_best_test_dice_beside_the_last(
     assert result.metrics["test_peek_dice_pct"] == max(epoch.metrics["test_dice_pct"] for epoch in result.epochs)
 
 
-@pytest.mark.parametrize("method", ["linear", "lora", "gps"])
+@pytest.mark.parametrize("method", ["lora", "gps"])
 def test_a_delta_gives_the_trained_model_bit_for_bit(
     method: str, masked_job: Callable[..., Job], run: Callable[..., Result], site: Site
 ):
