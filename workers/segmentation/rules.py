@@ -12,8 +12,8 @@ _SAM_LR = 2e-4
 
 
 def recommended(task: str, family: str | None) -> Mapping[str, float]:
-    """Recipe values that go before those of the methods: with SAM the rate of the GPS release, for every method alike. On a
-    plain ViT, whose decoder starts from random values, the methods' own rates did well (nuclei, ViT-Ti).
+    """Recipe values that go before those of the methods. With SAM: the rate of the GPS release, for every method alike.
+    None with a plain ViT, whose decoder starts from random values: the methods' own rates did well (nuclei, ViT-Ti).
     """
     return {"lr": _SAM_LR} if task == SEGMENTATION and family == "sam" else {}
 
