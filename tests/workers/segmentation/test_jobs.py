@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 
 from storage.records import ArtifactKey, BackboneRef, Job, Phase, Result, Status, frozen
 from workers.checkpoint import load_tensors, restore
+from workers.errors import ExportFailed
+from workers.export import ExportRequest, export
 from workers.site import Site
 
 METHODS = ["linear", "lora", "bitfit", "full", "gps"]
@@ -151,3 +154,13 @@ def test_what_masks_cannot_be_trained_with_is_refused(
     result = run(masked_job(**changes))
     assert result.failure is not None
     assert told in result.failure.message
+
+
+def test_the_export_of_a_model_that_makes_masks_is_refused_with_the_reason(
+    masked_job: Callable[..., Job], site: Site, tmp_path: Path
+):
+    job = masked_job("linear")
+    request = ExportRequest(job, Result(job_id=job.job_id, status=Status.DONE), tmp_path / "out")
+    with pytest.raises(ExportFailed, match="only classifiers can be exported in this version"):
+        export(request, site)
+    assert not (tmp_path / "out").exists()
