@@ -95,3 +95,17 @@ def test_json_names_the_score_of_masks():
 def test_a_job_without_dice_is_told_so():
     broken = board_of([replace(BOTH[0], result=replace(BOTH[0].result, metrics={"test_top1_pct": 1.0}))])
     assert "1 done without test_dice_pct" in term.render(broken)
+
+
+def test_speed_of_a_mask_decoder_is_not_shown_beside_a_classifier():
+    def measured(final: JobState, img_per_s: float) -> JobState:
+        job = replace(final.job, phase=Phase.MEASURE, recipe=final.job.recipe.of_cost(32), device="cpu")
+        result = Result(job_id=job.job_id, status=Status.DONE, metrics={"train_img_per_s": img_per_s})
+        return replace(final, job=job, result=result)
+
+    board = board_of([*BOTH, measured(BOTH[0], 10.0), measured(BOTH[2], 99.0)])
+    speeds = {
+        section.task: next(row.measured.metrics["train_img_per_s"] for row in section.rows if row.measured)
+        for section in board.sections
+    }
+    assert speeds == {"classification": 99.0, SEGMENTATION: 10.0}
