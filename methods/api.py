@@ -85,6 +85,14 @@ class BackboneFacts:
     crop_pct: float = 1.0
 
 
+@runtime_checkable
+class KnowsTaskLoss(Protocol):
+    """Training data of a task that has no classes say how outputs are judged against what `batches` gives."""
+
+    def task_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss that training lowers, mean over the images of a batch: a scalar."""
+
+
 class TrainingData(Protocol):
     """The training split, as a method may see it: never the split that is scored."""
 
@@ -137,6 +145,12 @@ class Method(Protocol):
     hyper-parameters by name and the BackboneFacts at the image size of the job, and returns all of them; it loads
     no torch, is pure, changes nothing when applied to its own result, and raises MethodError with the reason where
     it must refuse. The plan applies it, so that `prepare` sees settled values only.
+
+    Optional: `by_task: ClassVar[Mapping[str, Mapping[str, Scalar]]]`, other defaults of hyper-parameters on another
+    kind of task, e.g. {"segmentation": {"loss": "task"}}; what a spec gives goes before them.
+
+    Optional: `later: ClassVar[tuple[str, ...]]`, fields that came after jobs were named: at their default they are left
+    out of a job, so that it keeps its name.
 
     Optional: `keeps_features: ClassVar[bool] = True` for a method that neither trains nor changes more than the head:
     the plan then has the features of each split computed once, for all seeds and training values.

@@ -30,7 +30,7 @@ class BitFit:
     summary: ClassVar[str] = "trains the biases alone"
     paper: ClassVar[str] = "arXiv 2106.10199"
     seams: ClassVar[frozenset[str]] = frozenset({"weights"})
-    families: ClassVar[tuple[str, ...]] = ("vit", "swin", "convnext")
+    families: ClassVar[tuple[str, ...]] = ("vit", "swin", "convnext", "sam")
     space: ClassVar[Mapping[str, Domain]] = {}
     recipe: ClassVar[Mapping[str, Scalar]] = {"optimizer": "adamw", "lr": 1e-2, "weight_decay": 1e-4}
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}

@@ -68,7 +68,8 @@ class MethodFacts:
     """A method without its code. `name` is the name under which the registry finds it.
 
     `settled_by` names the function that fits hyper-parameters to a backbone, if any ("package.module:function").
-    `keeps_features`: what reaches the head stays what the plain backbone makes.
+    `keeps_features`: what reaches the head stays what the plain backbone makes. `by_task`: other defaults by kind of
+    task. `later`: fields that a job carries only where they are not at their default.
     `passport` is None for methods from outside, which nobody has measured here.
     """
 
@@ -84,6 +85,8 @@ class MethodFacts:
     needs: tuple[Need, ...] = ()
     settled_by: str | None = None
     keeps_features: bool = False
+    by_task: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
     passport: Passport | None = None
 
     def needs_for(self, params: Params) -> tuple[tuple[str, Params], ...]:
@@ -94,6 +97,11 @@ class MethodFacts:
             for need in self.needs
             if all(value[name] in allowed for name, allowed in need.when.items())
         )
+
+    def named_by(self, params: Params) -> Params:
+        """The part of the resolved hyper-parameters that a job carries; `resolve_params` of it gives all of them."""
+        defaults = {field.name: field.default for field in self.fields if field.name in self.later}
+        return tuple((name, value) for name, value in params if name not in defaults or value != defaults[name])
 
     def settled(self, params: Params, backbone: BackboneFacts) -> Params:
         """The resolved hyper-parameters fitted to that backbone, at its image size. Raises MethodError with the reason.
@@ -118,7 +126,7 @@ class MethodFacts:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `MethodFacts.from_json(facts.to_json()) == facts`."""
         record: dict[str, Any] = _plain(asdict(self))
-        return record
+        return {name: value for name, value in record.items() if value or name not in ("by_task", "later")}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> MethodFacts:
@@ -151,6 +159,8 @@ def facts_of(method: type, name: str | None = None) -> MethodFacts:
         needs=tuple(given.needs),
         settled_by=getattr(given, "settled_by", None),
         keeps_features=getattr(given, "keeps_features", False),
+        by_task=dict(getattr(given, "by_task", {})),
+        later=tuple(getattr(given, "later", ())),
     )
 
 

@@ -8,6 +8,11 @@ Norms, position embedding and class token are frozen. Count on ViT-B/16: 83,712 
 Defaults: K = 1 (17 of 19 VTAB tasks in the release), temperature 0.07; Adam without weight decay, lr 2e-3 (the
 median of the release's VTAB scripts). Weight decay is safe here, it reaches the selected values only.
 
+On SAM's encoder the neck adds 512 rows without biases: 84,224 K + 83,712. `preset: release` also trains the biases of
+the neck's two norms (`train_neck_norm_biases`), as the released code does by their names: 84,224 (K + 1), 168,448 at
+K = 1. On data with masks scores are gradients of the training loss (`loss: task`) over the *training* images, one by
+one; the release took its test images there, which no preset does.
+
 Deviations from the release, all deliberate: selected values live in compact tensors (methods/compact.py), so no
 dense mask, gradient or optimizer state exists; scores are summed in fp32; ties go to the last position; K above a
 row's length takes the whole row; eligibility is by module type; `exclude_blocks` names exact block numbers (the
@@ -36,11 +41,13 @@ from methods.gps_selection import (
     eligible,
     flat_positions,
     fully_trained,
+    neck_norm_biases,
     nested_orders,
     part_for,
     weights_in_blocks,
     weights_of,
 )
+from methods.gps_settings import PRESETS
 from methods.surgery import freeze, names_of, thaw
 
 SCORES = "gps_scores"
@@ -56,27 +63,33 @@ class GPS:
     summary: ClassVar[str] = "trains the input connections with the largest gradient, K per neuron"
     paper: ClassVar[str] = "arXiv 2312.10136"
     seams: ClassVar[frozenset[str]] = frozenset({"weights", "linear"})
-    families: ClassVar[tuple[str, ...]] = ("vit", "swin", "convnext")
+    families: ClassVar[tuple[str, ...]] = ("vit", "swin", "convnext", "sam")
     space: ClassVar[Mapping[str, Domain]] = {"connections_per_neuron": Domain("int", (1, 15))}
     recipe: ClassVar[Mapping[str, Scalar]] = {"optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0}
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {
         "connections_per_neuron": (1, K_MAX),
         "exclude_blocks": (0, 1000),
         "temperature": (1e-3, 10),
-        "selection_batch_size": (2, 65_536),
+        "selection_batch_size": (1, 65_536),
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "level": LEVELS,
         "criterion": ("gradient", "magnitude", "random"),
         "loss": LOSSES,
+        "preset": PRESETS,
     }
+    by_task: ClassVar[Mapping[str, Mapping[str, Scalar]]] = {
+        "segmentation": {"loss": "task", "selection_batch_size": 1}
+    }
+    later: ClassVar[tuple[str, ...]] = ("preset", "train_neck_norm_biases")
+    settled_by: ClassVar[str] = "methods.gps_settings:settle"
     needs: ClassVar[tuple[Need, ...]] = (
         Need(
             SCORES,
             ("loss", "temperature", "selection_batch_size"),
             {"criterion": _BY_GRADIENT, "loss": ("supcon",)},
         ),
-        Need(SCORES, ("loss", "selection_batch_size"), {"criterion": _BY_GRADIENT, "loss": ("cross_entropy",)}),
+        Need(SCORES, ("loss", "selection_batch_size"), {"criterion": _BY_GRADIENT, "loss": ("cross_entropy", "task")}),
     )
 
     connections_per_neuron: int = 1
@@ -86,11 +99,15 @@ class GPS:
     exclude_blocks: tuple[int, ...] = ()
     temperature: float = 0.07
     selection_batch_size: int = 32
+    preset: str = "default"
+    train_neck_norm_biases: bool = False
 
     def refuses(self, facts: BackboneFacts) -> str | None:
         beyond = [number for number in self.exclude_blocks if number >= facts.depth]
         if beyond:
             return f"gps.exclude_blocks names block {beyond[0]}; {facts.name} has blocks 0 to {facts.depth - 1}"
+        if self.criterion == "gradient" and self.loss == "supcon" and self.selection_batch_size < 2:
+            return "gps.selection_batch_size is 1, and the supcon loss of one image is always 0; set 2 or more"
         return None
 
     def make_artifact(self, kind: str, model: nn.Module, data: TrainingData) -> Mapping[str, Tensor]:
@@ -113,6 +130,7 @@ class GPS:
         positions = flat_positions(part, self.level, weights)
         trained = [compact(layers[name], flat) for name, flat in positions.items()]
         whole = fully_trained(model, self.exclude_blocks)
+        whole += neck_norm_biases(model) if self.train_neck_norm_biases else []
         thaw(whole)
         return Adaptation(trainable=names_of(model, trained + whole), carried={SCORES: part})
 

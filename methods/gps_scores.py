@@ -15,17 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods.api import MethodError, TrainingData
+from methods.api import KnowsTaskLoss, MethodError, TrainingData
 from methods.gps_selection import Orders, nested_orders, weights_of
 from methods.supcon import supcon_loss
 
-LOSSES = ("supcon", "cross_entropy")
+LOSSES = ("supcon", "cross_entropy", "task")
 
 
 @dataclass(frozen=True)
 class ScoringRecipe:
     """`loss`: supcon on the vector that feeds the head, of two augmented views; or cross_entropy through the head, of
-    one view as in training (the release without `--contrastive`). `temperature` is supcon's.
+    one view as in training (the release without `--contrastive`); or task, the training loss of a task without classes.
+    `temperature` is supcon's.
     """
 
     loss: str = "supcon"
@@ -63,7 +64,15 @@ def _accumulate(model: nn.Module, data: TrainingData, recipe: ScoringRecipe) -> 
 
 def _losses(model: nn.Module, data: TrainingData, recipe: ScoringRecipe) -> Iterator[Tensor]:
     device = next(model.parameters()).device
-    if recipe.loss == "cross_entropy":
+    if isinstance(data, KnowsTaskLoss) != (recipe.loss == "task"):
+        raise MethodError(
+            f"gps.loss is {recipe.loss!r}, which this data set has no labels for: supcon and cross_entropy need a "
+            "class per image, task a data set with masks. Leave gps.loss out: each kind of task has its own"
+        )
+    if isinstance(data, KnowsTaskLoss):
+        for images, targets in data.batches(recipe.batch_size):
+            yield data.task_loss(model(images.to(device)), targets.to(device))
+    elif recipe.loss == "cross_entropy":
         for images, labels in data.batches(recipe.batch_size):
             yield F.cross_entropy(model(images.to(device)), labels.to(device))
     else:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from timm.layers.layer_scale import LayerScale
+from timm.layers.norm import LayerNorm2d
 from timm.models.convnext import ConvNeXtBlock
 from timm.models.swin_transformer import WindowAttention
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 
 from methods.api import MethodError
@@ -68,6 +70,13 @@ def fully_trained(model: nn.Module, exclude_blocks: Collection[int] = ()) -> lis
             found.append(module.bias)
         found += [getattr(module, name) for kind, name in _FULLY_TRAINED if isinstance(module, kind)]
     return [parameter for parameter in found if isinstance(parameter, nn.Parameter)]
+
+
+def neck_norm_biases(model: nn.Module) -> list[nn.Parameter]:
+    """Biases of the two norms in the neck of SAM's encoder. The release tells norms by the word in a parameter's name,
+    and these are called `neck.1` and `neck.3`: their biases are trained there, their weights are not."""
+    encoders = [module for module in model.modules() if isinstance(module, VisionTransformerSAM)]
+    return [part.bias for encoder in encoders for part in encoder.neck if isinstance(part, LayerNorm2d)]
 
 
 def weights_in_blocks(model: nn.Module, blocks: Collection[int]) -> frozenset[str]:

@@ -56,7 +56,7 @@ class LoRA:
     summary: ClassVar[str] = "low-rank updates beside frozen linear layers"
     paper: ClassVar[str] = "arXiv 2106.09685"
     seams: ClassVar[frozenset[str]] = frozenset({"linear"})
-    families: ClassVar[tuple[str, ...]] = ("vit", "swin")
+    families: ClassVar[tuple[str, ...]] = ("vit", "swin", "sam")
     space: ClassVar[Mapping[str, Domain]] = {
         "rank": Domain("choice", (2, 4, 8, 16, 32)),
         "scale": Domain("log", (0.1, 10.0)),

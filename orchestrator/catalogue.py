@@ -8,19 +8,20 @@ from pathlib import Path
 
 from methods.api import BackboneFacts
 from methods.facts import MethodFacts
-from storage.records import BackboneRef
+from storage.records import CLASSIFICATION, BackboneRef
 
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
     """Nothing here imports torch, as long as only methods of our own are asked for.
 
-    `method` raises MethodError; `expand`, `classes`, `images`, `class_names` and `data_hash` raise UnknownDataset,
-    DataMissing, DataUnreadable; `backbone_facts` and `backbone_ref` raise UnknownBackbone, WeightsMissing.
-    `backbone_facts` answers None for a backbone that exists but has not been looked at on this machine. `backbone_ref`
-    takes a name and None, "default", "random" or the path of a weights file. `device`, "cpu" or "cuda", is what jobs
-    that ask for no GPU run on: only measure jobs are named by it. `weights_root` is searched for weights files that a
-    spec gives by bare name and that are not beside it. Specs may name `coming_methods`: their rows are left out.
+    `method` raises MethodError; `expand`, `classes`, `task`, `images`, `class_names` and `data_hash` raise
+    UnknownDataset, DataMissing, DataUnreadable; `backbone_facts` and `backbone_ref` raise UnknownBackbone and
+    WeightsMissing. `backbone_facts` answers None for a backbone that exists but has not been looked at here.
+    `backbone_ref` takes a name and None, "default", "random" or the path of a weights file. `device`, "cpu" or "cuda",
+    is what jobs that ask for no GPU run on: only measure jobs are named by it. `weights_root` is searched for weights
+    files that a spec gives by bare name and that are not beside it. Specs may name `coming_methods`: their rows are
+    left out.
     """
 
     method_names: tuple[str, ...]
@@ -33,6 +34,7 @@ class Catalogue:
     backbone_facts: Callable[[str], BackboneFacts | None]
     backbone_ref: Callable[[str, str | None], BackboneRef]
     trainer_revision: int
+    task: Callable[[str], str] = lambda name: CLASSIFICATION
     device: str = "cpu"
     weights_root: Path | None = None
     coming_methods: frozenset[str] = frozenset()
@@ -74,6 +76,7 @@ def installed_catalogue(
         backbone_facts=lambda name: backbone_facts(name, cache),
         backbone_ref=lambda name, weights: reference(name, weights, cache),
         trainer_revision=TRAINER_REVISION,
+        task=lambda name: data.info(name, data_root).task,
         device=device.partition(":")[0],
         weights_root=weights_root,
         coming_methods=COMING,

@@ -26,7 +26,7 @@ from orchestrator.mlflow_view_tracker import ShownRun, Tracker
 from storage.records import Result, Status
 from storage.store import JobState, Store, UnknownJob
 
-_ATTACHED = ("delta", "log")
+_ATTACHED = ("delta", "log", "overlays")
 _REMEMBERED = 100_000
 
 

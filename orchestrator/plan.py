@@ -71,7 +71,7 @@ class _Planner:
         self.maker = JobMaker(lookup)
         self.counts = Counts()
         self.refused: dict[tuple[str, str, str], int] = {}
-        self._resolved: dict[tuple[int, int, tuple[int, ...], tuple[Change, ...]], Resolved] = {}
+        self._resolved: dict[tuple[int, int, str, tuple[int, ...], tuple[Change, ...]], Resolved] = {}
 
     def plan(self, also: Sequence[DatasetRef]) -> Plan:
         spec = self.lookup.spec
@@ -176,11 +176,11 @@ class _Planner:
 
     def _resolve(self, cell: _Cell, at: int) -> Resolved | None:
         applied = tuple(position for found, position in cell.overrides if at in found.seeds)
-        row = cell.variant.row(cell.dataset.name)
-        key = (id(cell.variant), id(cell.backbone), applied, row)
+        row, task = cell.variant.row(cell.dataset.name), cell.dataset.task
+        key = (id(cell.variant), id(cell.backbone), task, applied, row)
         if key not in self._resolved:
             all_changes = (*row, *(change for position in applied for change in self.sets[position]))
-            self._resolved[key] = self.maker.resolve(cell.variant, cell.backbone, all_changes)
+            self._resolved[key] = self.maker.resolve(cell.variant, cell.backbone, all_changes, task)
         resolved = self._resolved[key]
         if resolved.refusal is None:
             return resolved

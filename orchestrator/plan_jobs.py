@@ -9,14 +9,16 @@ from typing import Any
 from methods.api import BackboneFacts, MethodError
 from methods.facts import MethodFacts, Params, Value, refuse_stack
 from methods.params import resolve_params
+from orchestrator.plan_axes import TRAIN
 from orchestrator.plan_recipes import Change
 from orchestrator.plan_rows import row_of
 from orchestrator.plan_variants import Variant, trained_part
 from orchestrator.recipes import resolved_recipe
 from orchestrator.resolve import Backbone, Lookup
-from storage.records import FEATURES, ArtifactKey, DatasetRef, Job, MethodCall, Phase, Recipe, frozen
+from storage.records import CLASSIFICATION, FEATURES, ArtifactKey, DatasetRef, Job, MethodCall, Phase, Recipe, frozen
 from workers.backbone_facts import facts_at
 from workers.errors import Unsupported
+from workers.segmentation.rules import recommended, refusal
 from workers.weights import RANDOM_WEIGHTS
 
 _Read = tuple["Resolved", Backbone, DatasetRef, str]
@@ -47,21 +49,23 @@ class JobMaker:
     lookup: Lookup
     _keys: dict[tuple[object, ...], ArtifactKey] = field(default_factory=dict)
 
-    def resolve(self, variant: Variant, backbone: Backbone, changes: tuple[Change, ...]) -> Resolved:
+    def resolve(self, variant: Variant, backbone: Backbone, changes: tuple[Change, ...], task: str) -> Resolved:
         """Changes applied, the last one last, the plan's own values filled in; a recipe that cannot be is a problem."""
         spec = self.lookup.spec
+        family = backbone.facts.family if backbone.facts else None
         params = tuple(
-            resolve_params(facts, dict(own) | _set(changes, facts.name))[0]
-            for facts, own in zip(variant.methods, variant.params, strict=True)
+            resolve_params(facts, dict(own) | _of_task(variant, position, task) | _set(changes, facts.name))[0]
+            for position, (facts, own) in enumerate(zip(variant.methods, variant.params, strict=True))
         )
         size = backbone.facts.image_size if backbone.facts else None
-        train: dict[str, Any] = _set(changes, "train")
+        train: dict[str, Any] = {**_recommended(variant, task, family), **_set(changes, "train")}
         recipe = resolved_recipe(replace(variant.recipe, **train), size)
         for name, text in recipe.problems():
             path = variant.stack.train_path or ("train",)
             by = "" if variant.published is None else f", recipe {variant.published.name}"
             self.lookup.problem((*path, name), f"{text} (for {variant.stack.name} on {backbone.ref.name}{by})")
-        params, refusal = _settled(variant.methods, params, backbone.facts, recipe.image_size)
+        params, reason = _settled(variant.methods, params, backbone.facts, recipe.image_size)
+        reason = reason or refusal(task, family, variant.methods, recipe)
         resources: dict[str, Any] = {**spec.resources, **_set(changes, "resources")}
         needs = tuple(
             (kind, position, deciding)
@@ -69,16 +73,17 @@ class JobMaker:
             for kind, deciding in facts.needs_for(own)
         )
         calls = tuple(
-            MethodCall(facts.name, facts.revision, own) for facts, own in zip(variant.methods, params, strict=True)
+            MethodCall(facts.name, facts.revision, facts.named_by(own))
+            for facts, own in zip(variant.methods, params, strict=True)
         )
         # Raw pixels cost nothing to make, and their features are larger than the images.
         is_plain = recipe.sees_images_as_they_are and (backbone.facts is None or backbone.facts.macs > 0)
-        shares = is_plain and all(facts.keeps_features for facts in variant.methods)
+        shares = is_plain and task == CLASSIFICATION and all(facts.keeps_features for facts in variant.methods)
         trained = None
         if variant.stack.off_the_shelf:
             rest = trained_part(variant)
-            trained = (self.resolve(rest, backbone, changes), row_of(rest))
-        return Resolved(calls, recipe, resources, needs, shares, refusal, trained)
+            trained = (self.resolve(rest, backbone, changes, task), row_of(rest))
+        return Resolved(calls, recipe, resources, needs, shares, reason, trained)
 
     def job(self, resolved: Resolved, backbone: Backbone, dataset: DatasetRef, seed: int) -> Job:
         """The job at that point."""
@@ -189,6 +194,17 @@ def _settled(
         return tuple(method.settled(own, here) for method, own in zip(methods, params, strict=True)), None
     except (MethodError, Unsupported) as error:
         return params, str(error)
+
+
+def _of_task(variant: Variant, position: int, task: str) -> dict[str, Value]:
+    """What a method defaults to on another kind of task, where the spec gives nothing."""
+    values = variant.methods[position].by_task.get(task, {})
+    return {name: value for name, value in values.items() if (position, name) not in variant.given}
+
+
+def _recommended(variant: Variant, task: str, family: str | None) -> dict[str, Value]:
+    values = recommended(task, family)
+    return {name: value for name, value in values.items() if (TRAIN, name) not in variant.given}
 
 
 def _set(changes: tuple[Change, ...], owner: str) -> dict[str, Value]:

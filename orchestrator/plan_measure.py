@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.spec import Measure
-from storage.records import DatasetRef, Job, Phase
+from storage.records import SEGMENTATION, DatasetRef, Job, Phase
 from storage.store import Entry
 
 SYNTHETIC = DatasetRef("synthetic/noise", "none", 100)
 """Noise in a hundred classes: neither images nor the width of the head change what a step costs."""
+
+SYNTHETIC_MASKS = DatasetRef("synthetic/masks", "none", 1, SEGMENTATION)
 
 
 def measure_entries(
@@ -39,7 +41,7 @@ def _measure_job(job: Job, asked: Measure, device: str) -> Job:
     return replace(
         job,
         phase=Phase.MEASURE,
-        dataset=SYNTHETIC,
+        dataset=SYNTHETIC_MASKS if job.dataset.task == SEGMENTATION else SYNTHETIC,
         train_split="",
         score_split="",
         recipe=job.recipe.of_cost(asked.batch_size or job.recipe.batch_size),

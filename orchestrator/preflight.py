@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.owners import this_owner
-from storage.records import Failure, FailureClass, Lease, Phase, Recipe, Result, Status, Value
+from storage.records import CLASSIFICATION, Failure, FailureClass, Lease, Phase, Recipe, Result, Status, Value
 from storage.records.canonical import text_digest
 from storage.store import Entry, Store
 from workers.pools.protocol import Done, Lost, Pool, Request
@@ -127,7 +127,8 @@ def _shape(entry: Entry) -> tuple[object, ...]:
     """Numbers of a method make it larger or smaller; everything else about it may take another path in the code."""
     job = entry.job
     methods = tuple((call.name, *(pair for pair in call.params if not _is_number(pair[1]))) for call in job.methods)
-    return methods, job.backbone, _recipe_shape(job.recipe)
+    task = () if job.dataset.task == CLASSIFICATION else (job.dataset.task,)
+    return methods, job.backbone, _recipe_shape(job.recipe), *task
 
 
 def _recipe_shape(recipe: Recipe) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.records import Job, Phase, Result, Status
+from storage.records import PRIMARY, Job, Phase, Result, Status
 from storage.store import JobState
 
 _STUCK = frozenset({Status.FAILED, Status.CANCELLED, Status.HELD})
@@ -16,7 +16,8 @@ _SHOWN_REASONS = 5
 
 @dataclass
 class RowProgress:
-    """One row of the live table. `scores`: top-1 in % of its finished jobs (test for final, val for search)."""
+    """One row of the live table. `scores`: top-1 (Dice of masks) in % of its finished jobs (test for final, val for
+    search)."""
 
     total: int = 0
     done: int = 0
@@ -78,9 +79,8 @@ class SweepProgress:
         group = self._left.pop(job_id, "")
         if result.status is Status.DONE:
             row.done += 1
-            score = result.metrics.get("test_top1_pct", result.metrics.get("val_top1_pct"))
-            if score is not None:
-                row.scores.append(score)
+            scores = [f"{kind}_{name}" for kind in ("test", "val") for name in PRIMARY.values()]
+            row.scores += [result.metrics[name] for name in scores if name in result.metrics][:1]
             if "wall_s" in result.metrics:
                 self._walls_s[group].append(result.metrics["wall_s"])
         else:

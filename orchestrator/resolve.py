@@ -12,7 +12,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.spec import BackboneSpec, SweepSpec
 from orchestrator.spec_methods import StackSpec
 from orchestrator.spec_problems import Place, Problem, named
-from storage.records import BackboneRef, DatasetRef
+from storage.records import CLASSIFICATION, BackboneRef, DatasetRef
 from workers.errors import UnknownBackbone, UnknownDataset, WorkerError
 
 UNKNOWN = "unknown"
@@ -185,13 +185,13 @@ class Lookup:
 
     def _dataset(self, name: str) -> DatasetRef:
         if name not in self._datasets:
-            classes, data_hash = 0, UNKNOWN
+            classes, data_hash, task = 0, UNKNOWN, CLASSIFICATION
             try:
-                classes = self.catalogue.classes(name)
+                classes, task = self.catalogue.classes(name), self.catalogue.task(name)
                 data_hash = self.catalogue.data_hash(name)
             except WorkerError as error:
                 self.missing[str(error)] = None
-            self._datasets[name] = DatasetRef(name, data_hash, classes)
+            self._datasets[name] = DatasetRef(name, data_hash, classes, task)
         return self._datasets[name]
 
 

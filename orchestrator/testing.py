@@ -37,6 +37,7 @@ def shipped_catalogue(missing_weights: Iterable[str] = ()) -> Catalogue:
         method=facts,
         expand=data.expand,
         classes=lambda name: data.info(name).classes,
+        task=lambda name: data.info(name).task,
         images=lambda name: (data.info(name).trained, data.info(name).test),
         class_names=data.class_names_of,
         data_hash=data.data_hash,

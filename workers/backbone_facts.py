@@ -18,7 +18,7 @@ from workers.errors import UnknownBackbone, Unsupported
 
 FACTS_FILE = Path(__file__).with_name("backbone_facts.json")
 RAW_PIXELS = "raw_pixels"
-_PATCHED = ("vit", "swin", "convnext")
+_PATCHED = ("vit", "swin", "convnext", "sam")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def facts_at(known: BackboneFacts, image_size: int | None) -> BackboneFacts:
     if known.family not in _PATCHED:
         return replace(known, image_size=image_size)
     side, rest = divmod(image_size, known.patch_size)
-    if rest and known.family == "vit":
+    if rest and known.family in ("vit", "sam"):
         near = " or ".join(str(known.patch_size * number) for number in (side, side + 1) if number)
         raise Unsupported(
             f"image_size {image_size} is no multiple of the patch size {known.patch_size} of {known.name}; use {near}"

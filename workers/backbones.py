@@ -13,7 +13,7 @@ from timm.layers.drop import DropPath, calculate_drop_path_rates
 from torch import nn
 
 from methods.surgery import head_parameters
-from storage.records import BackboneRef, Job, Recipe
+from storage.records import SEGMENTATION, BackboneRef, Job, Recipe
 from workers.backbone_facts import RAW_PIXELS
 from workers.embedded.architectures import build_embedded
 from workers.embedded.catalogue import EMBEDDED
@@ -21,6 +21,7 @@ from workers.errors import UnknownBackbone, Unsupported, WeightsMismatch, Weight
 from workers.pretrained import load_weights
 from workers.randomness import generator, seeded
 from workers.raw_pixels import RawPixels
+from workers.segmentation.model import Segmenter, load_sam_head, segmenter
 from workers.site import Site
 from workers.weights import NO_WEIGHTS, RANDOM_WEIGHTS, hash_of, weights_file
 
@@ -48,7 +49,8 @@ def build_model(job: Job, site: Site) -> nn.Module:
     if size is None:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
     seed = job.seed if job.backbone.weights_hash == RANDOM_WEIGHTS else None
-    made_for = (job.backbone.name, job.backbone.weights_hash, size, job.recipe.drop_path, seed, site.device)
+    kind = (job.backbone.name, job.backbone.weights_hash, job.dataset.task)
+    made_for = (*kind, size, job.recipe.drop_path, seed, site.device)
     if not _last or _last[0].made_for != made_for:
         _last.clear()  # before the next one is built: two large backbones need not fit side by side
         _last.append(_Pristine(made_for, _pristine(job, size, site)))
@@ -84,9 +86,15 @@ def _pristine(job: Job, size: int, site: Site) -> nn.Module:
     backbone = job.backbone
     with seeded(job.seed, "backbone"):
         model = bare_architecture(backbone.name, size, job.recipe.drop_path)
+    path = None
     if backbone.weights_hash not in (RANDOM_WEIGHTS, NO_WEIGHTS):
-        load_weights(model, backbone, _weights_path(backbone, site))
+        path = _weights_path(backbone, site)
+        load_weights(model, backbone, path)
     fit_input_size(model, backbone.name, size)
+    if job.dataset.task == SEGMENTATION:
+        model = segmenter(model, backbone.name)
+        if path is not None and model.is_sam:
+            load_sam_head(model, path)
     if torch.device(site.device).type == "cpu":
         unfused_attention(model)
     return model
@@ -145,7 +153,13 @@ def _set_drop_path(model: Any, rate: float) -> None:
 
 
 def _fresh_head(model: Any, job: Job) -> None:
-    """A new linear classifier (two for distilled DeiT), drawn from the job's seed alone."""
+    """A new linear classifier (two for distilled DeiT) or decoder, drawn from the job's seed alone; SAM's decoder stays
+    as its checkpoint has it."""
+    if isinstance(model, Segmenter):
+        if not model.is_pretrained:
+            with seeded(job.seed, "head"):
+                model.draw_head()
+        return
     with seeded(job.seed, "head"):
         model.reset_classifier(job.dataset.classes)
     _init_head(model, job.recipe, job.seed)

@@ -17,14 +17,15 @@ from methods import registry
 from methods.api import BackboneFacts, CountsWithoutData, Method, MethodError, MissingArtifact
 from methods.stack import merge_stack
 from methods.surgery import transformer_blocks
-from storage.records import MethodCall, Recipe
-from workers.adapted import adapted_by
+from storage.records import CLASSIFICATION, SEGMENTATION, MethodCall, Recipe
+from workers.adapted import AdaptedModel, adapted_by
 from workers.backbones import bare_architecture, fit_input_size, unfused_attention
 from workers.checkpoint import delta_tensors
 from workers.errors import Unsupported
 from workers.macs import macs_of
 from workers.optimizers import expected_state_bytes
 from workers.randomness import generator, seeded
+from workers.segmentation.model import Segmenter, segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +48,20 @@ class Costs:
     optimizer_state_bytes: int
 
 
-def costs_of(backbone: BackboneFacts, calls: Sequence[MethodCall], classes: int, recipe: Recipe) -> Costs:
+def costs_of(
+    backbone: BackboneFacts, calls: Sequence[MethodCall], classes: int, recipe: Recipe, task: str = CLASSIFICATION
+) -> Costs:
     """Build, adapt, count, merge, count again.
 
     `calls`: methods left to right with resolved hyper-parameters; the input has `backbone.image_size` pixels. Of the
-    recipe the optimizer matters, and its momentum. Raises UnknownBackbone, Unsupported, MethodError.
+    recipe the optimizer matters, and its momentum. `task`: with segmentation the head is a mask decoder, and `classes`
+    is not read. Raises UnknownBackbone, Unsupported, MethodError.
     """
     methods = tuple(registry.build(call.name, call.kwargs) for call in calls)
     reasons = [reason for method in methods if (reason := method.refuses(backbone)) is not None]
     if reasons:
         raise Unsupported("; ".join(reasons))
-    model = _plain_model(backbone, classes)
+    model = _plain_model(backbone, classes, task)
     with seeded(0, "prepare"), _same_parameters_on_meta():
         adapted = adapted_by(methods, model, _NoData(methods, model, classes))
     macs, tokens = _macs_and_tokens(adapted.model, backbone.image_size)
@@ -65,17 +69,26 @@ def costs_of(backbone: BackboneFacts, calls: Sequence[MethodCall], classes: int,
         "trainable_params": sum(value.numel() for value in adapted.trained.values()),
         "head_params": sum(value.numel() for value in adapted.head.values()),
         "checkpoint_bytes": sum(value.numel() * value.element_size() for value in delta_tensors(adapted).values()),
-        "optimizer_state_bytes": expected_state_bytes(recipe, adapted.moving.values()),
+        "optimizer_state_bytes": expected_state_bytes(recipe, _with_gradient(adapted)),
     }
     merged = merge_stack(methods, adapted.model)  # in place: what is counted above is gone
     return Costs(macs=macs, tokens=tokens, macs_merged=macs_of(merged, backbone.image_size), **counted)
 
 
-def _plain_model(backbone: BackboneFacts, classes: int) -> nn.Module:
+def _with_gradient(adapted: AdaptedModel) -> list[nn.Parameter]:
+    """What moves, without the part of SAM's decoder that a single mask does not need."""
+    idle = adapted.model.idle_names() if isinstance(adapted.model, Segmenter) else frozenset()
+    return [value for name, value in adapted.moving.items() if name not in idle]
+
+
+def _plain_model(backbone: BackboneFacts, classes: int, task: str) -> nn.Module:
     with torch.device("meta"):
         model = bare_architecture(backbone.name, backbone.image_size)
         fit_input_size(model, backbone.name, backbone.image_size)
-        model.reset_classifier(classes)  # type: ignore[operator]  # all of timm's models have it
+        if task == SEGMENTATION:
+            model = segmenter(model, backbone.name)
+        else:
+            model.reset_classifier(classes)  # type: ignore[operator]  # all of timm's models have it
     unfused_attention(model)
     return model
 

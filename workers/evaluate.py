@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from torch.nn import functional
 from storage.records import Job
 from workers.feeds import Ordered, Subject
 from workers.precision import autocast
+from workers.predictions import Predictions, save_predictions
 from workers.reporting import Reporter
 
 
@@ -25,6 +27,19 @@ class Evaluation:
     labels: npt.NDArray[np.int64]
     predicted: npt.NDArray[np.int64]
     probability: npt.NDArray[np.float16]
+
+    @property
+    def primary_pct(self) -> float:
+        """Top-1."""
+        return self.top1_pct
+
+    def metrics(self, kind: str) -> dict[str, float]:
+        """`kind`: val or test."""
+        return {f"{kind}_loss": self.loss, f"{kind}_top1_pct": self.top1_pct}
+
+    def save(self, folder: Path) -> dict[str, Path]:
+        """The predictions, named by their content. Raises OSError."""
+        return {"predictions": save_predictions(folder, Predictions(self.labels, self.predicted, self.probability))}
 
 
 @torch.no_grad()

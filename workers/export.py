@@ -23,7 +23,7 @@ from methods import registry
 from methods.api import MethodError
 from methods.exported import CARRIED, CONFIG, FORMAT, MODEL, Carried, assemble, flat
 from methods.stack import merge_stack
-from storage.records import Job, MethodCall, Result, thawed
+from storage.records import SEGMENTATION, Job, MethodCall, Result, thawed
 from workers.adapted import AdaptedModel
 from workers.backbone_facts import RAW_PIXELS
 from workers.backbones import bare_architecture
@@ -65,6 +65,11 @@ def export(request: ExportRequest, site: Site) -> Exported:
 
     Raises ExportFailed, what `restore` raises, and OSError; the target is as before then.
     """
+    if request.job.dataset.task == SEGMENTATION:
+        raise ExportFailed(
+            f"job {request.job.job_id} made masks, and only classifiers can be exported in this version; its delta "
+            "(`sweepboard show`) holds all that was trained"
+        )
     check_target(request.target, request.job.job_id)
     delta = _delta(request, site)
     _check_revisions(request.job)

@@ -13,8 +13,9 @@ from storage.records import Job
 from workers.adapted import AdaptedModel, adapt, job_methods
 from workers.backbones import build_model
 from workers.data.batches import Batches
-from workers.data.training import JobTrainingData, Told
+from workers.data.training import Told
 from workers.errors import Unsupported
+from workers.segmentation.batches import training_data
 from workers.site import Site
 
 
@@ -25,11 +26,11 @@ def adapted_on(batches: Batches, job: Job, site: Site, told: Told) -> AdaptedMod
     weights they choose then means nothing; how many there are, and what a step costs, is the same.
     """
     artifacts: dict[str, Mapping[str, Tensor]] = {}
-    plain = JobTrainingData(job, batches, {}, told)
+    plain = training_data(job, batches, {}, told)
     for call, method in zip(job.methods, job_methods(job), strict=True):
         described = facts(call.name)
         for kind, _ in described.needs_for(resolve_params(described, call.kwargs)[0]):
             if not isinstance(method, MakesArtifacts):
                 raise Unsupported(f"{call.name} needs an artifact {kind!r} and has no make_artifact to make it with")
             artifacts[kind] = method.make_artifact(kind, build_model(job, site), plain)
-    return adapt(build_model(job, site), job, JobTrainingData(job, batches, artifacts, told))
+    return adapt(build_model(job, site), job, training_data(job, batches, artifacts, told))

@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import ConvNeXt, SwinTransformer, VisionTransformer, get_deprecated_models
+from timm.models import ConvNeXt, SwinTransformer, VisionTransformer, VisionTransformerSAM, get_deprecated_models
 from torch import nn
 
 from methods.api import BackboneFacts
@@ -32,6 +32,7 @@ SHIPPED = (
     "swin_base_patch4_window7_224.ms_in22k",
     *(f"convnext_{size}" for size in ("tiny", "small", "base")),
     "convnext_base.fb_in22k",
+    "samvit_base_patch16.sa1b",
 )
 
 
@@ -153,6 +154,19 @@ def _convnext_sizes(model: Any) -> dict[str, Any]:
     }
 
 
+def _sam_sizes(model: Any) -> dict[str, Any]:
+    """SAM's image encoder: no prefix tokens, and features that are a map."""
+    return {
+        "family": "sam",
+        "patch_size": model.patch_embed.patch_size[0],
+        "depth": len(model.blocks),
+        "dim": model.embed_dim,
+        "heads": model.blocks[0].attn.num_heads,
+        "tokens": model.patch_embed.num_patches,
+        "prefix_tokens": 0,
+    }
+
+
 def _other_sizes(model: Any) -> dict[str, Any]:
     """No method of ours adapts such a family unless it says "*"; the sizes are unknown."""
     family = type(model).__module__.rpartition(".")[2]
@@ -162,6 +176,8 @@ def _other_sizes(model: Any) -> dict[str, Any]:
 def _sizes(model: nn.Module) -> dict[str, Any]:
     if isinstance(model, VisionTransformer) and hasattr(model.blocks[0], "attn"):  # others are parallel blocks
         return _vit_sizes(model)
+    if isinstance(model, VisionTransformerSAM):
+        return _sam_sizes(model)
     if isinstance(model, SwinTransformer):
         return _swin_sizes(model)
     return _convnext_sizes(model) if isinstance(model, ConvNeXt) else _other_sizes(model)

@@ -27,10 +27,10 @@ import torch
 from torch import nn
 
 from methods.stack import merge_stack
-from storage.records import Job, Lease
+from storage.records import SEGMENTATION, Job, Lease
 from workers.adapted import AdaptedModel
 from workers.clock import Stopwatch
-from workers.data.batches import Batch, Batches
+from workers.data.batches import Batch
 from workers.data.stocks import ImageSet
 from workers.errors import Unsupported
 from workers.failures import classified
@@ -41,6 +41,8 @@ from workers.pools.protocol import Verdict
 from workers.precision import autocast, check_precision
 from workers.randomness import generator, numpy_generator
 from workers.reporting import Reporter
+from workers.segmentation.batches import batches_of
+from workers.segmentation.images import MaskedImages
 from workers.site import Site
 from workers.train import Trainer
 
@@ -89,7 +91,7 @@ def measure(job: Job, site: Site) -> dict[str, float]:
     check_precision(job.recipe.precision, device)
     job = replace(job, recipe=replace(job.recipe, lr=_SMALL_LR))
     memory = PeakMemory(device)
-    adapted = adapted_on(Batches(_noise_images(job), job, device), job, site, lambda stage, done, total: None)
+    adapted = adapted_on(batches_of(_noise_images(job), job, device), job, site, lambda stage, done, total: None)
     batch = _noise_batch(job, device)
     memory.reset()
     infer, infer_mem_mib = _inference(adapted.model, job, batch), memory.mib()
@@ -161,12 +163,19 @@ def _noise_images(job: Job) -> ImageSet:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
     draws = numpy_generator(job.seed, "noise")
     images = draws.integers(0, 256, (_PREPARED_ON, size, size, 3), dtype="uint8")
-    return ImageSet(images, draws.integers(0, job.dataset.classes, _PREPARED_ON))
+    labels = draws.integers(0, job.dataset.classes, _PREPARED_ON)
+    if job.dataset.task == SEGMENTATION:
+        masks = draws.integers(0, 2, (_PREPARED_ON, size, size), dtype="uint8")
+        return MaskedImages(images, labels, masks=masks)
+    return ImageSet(images, labels)
 
 
 def _noise_batch(job: Job, device: torch.device) -> Batch:
     draws, count, size = generator(job.seed, "noise"), job.recipe.batch_size, job.recipe.image_size or 0
     images = torch.randn((count, 3, size, size), generator=draws).to(device)
+    if job.dataset.task == SEGMENTATION:
+        masks = torch.randint(2, (count, 1, size, size), generator=draws).float().to(device)
+        return Batch(images, masks, masks)
     labels = torch.randint(job.dataset.classes, (count,), generator=draws).to(device)
     return Batch(images, labels, labels)
 

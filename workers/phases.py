@@ -10,22 +10,21 @@ from pathlib import Path
 from torch import Tensor
 
 from methods.api import MakesArtifacts
-from storage.records import FEATURES, ArtifactKey, Job, Phase
+from storage.records import FEATURES, PRIMARY, ArtifactKey, Job, Phase
 from workers.adapted import AdaptedModel, adapt, job_methods
 from workers.backbones import build_model
 from workers.checkpoint import load_tensors, save_delta, save_tensors
-from workers.data.training import JobTrainingData
 from workers.errors import ArtifactMissing, Diverged, Unsupported
-from workers.evaluate import Evaluation, evaluate
 from workers.evaluate_parent import evaluate_parent
 from workers.features import FeatureFeed, computed
 from workers.feeds import Feed, Subject, subject_of
 from workers.measure_apart import measure_apart
+from workers.objectives import Judged, objective_of
 from workers.precision import check_precision
-from workers.predictions import Predictions, save_predictions
 from workers.preflight import preflight
 from workers.randomness import seeded
 from workers.running import Outcome, Running
+from workers.segmentation.batches import training_data
 from workers.site import Site
 from workers.sizes import sizes_of
 from workers.train import Trainer
@@ -44,7 +43,7 @@ def prepare(running: Running) -> Outcome:
         if kind == FEATURES:
             tensors: Mapping[str, Tensor] = {FEATURES: computed(model, batches, job, running.reporter)}
         else:
-            tensors = _maker(job, kind).make_artifact(kind, model, JobTrainingData(job, batches, {}, running.told))
+            tensors = _maker(job, kind).make_artifact(kind, model, training_data(job, batches, {}, running.told))
     path = running.site.artifact_path(job.makes.key_id)
     save_tensors(path, tensors, {"key": job.makes.key_id, "kind": kind, "made_by": job.job_id})
     return Outcome(files={"artifact": path})
@@ -64,12 +63,12 @@ def train_and_score(running: Running) -> Outcome:
     opened after the last epoch, or under protocol `paper` read after every epoch."""
     job = running.job
     check_precision(job.recipe.precision, running.device)
-    data = JobTrainingData(job, running.batches(job.train_split), _of_methods(job, running.site), running.told)
+    data = training_data(job, running.batches(job.train_split), _of_methods(job, running.site), running.told)
     adapted = adapt(build_model(job, running.site), job, data)
     subject = subject_of(adapted, job)
     with running.clock.timed("train"):
         feed = _feed(running, adapted, subject, job.train_split)
-    scored: list[Evaluation] = []
+    scored: list[Judged] = []
     after_epoch = _epoch_scoring(running, adapted, subject, scored)
     training = Trainer(adapted, subject, job, running.device).run(feed, running.reporter, running.clock, after_epoch)
     if not scored:
@@ -85,9 +84,7 @@ def train_and_score(running: Running) -> Outcome:
     if job.phase == Phase.FINAL:
         files["delta"] = running.site.delta_path(job.job_id)
         metrics["delta_bytes"] = save_delta(files["delta"], adapted, job)
-        last = scored[-1]
-        predictions = Predictions(last.labels, last.predicted, last.probability)
-        files["predictions"] = save_predictions(running.site.predictions_dir(), predictions)
+        files |= scored[-1].save(running.site.predictions_dir())
     return Outcome(metrics=metrics, epochs=training.epochs, files=files)
 
 
@@ -128,7 +125,7 @@ def _feed(running: Running, adapted: AdaptedModel, subject: Subject, split: str)
 
 
 def _epoch_scoring(
-    running: Running, adapted: AdaptedModel, subject: Subject, scored: list[Evaluation]
+    running: Running, adapted: AdaptedModel, subject: Subject, scored: list[Judged]
 ) -> Callable[[], dict[str, float]]:
     """What to measure after each epoch; `scored` collects it. Nothing is opened when nothing is measured."""
     job = running.job
@@ -140,24 +137,23 @@ def _epoch_scoring(
 
     def score() -> dict[str, float]:
         scored.append(_scored(running, subject, feed))
-        return {f"{kind}_loss": scored[-1].loss, f"{kind}_top1_pct": scored[-1].top1_pct}
+        return scored[-1].metrics(kind)
 
     return score
 
 
-def _scored(running: Running, subject: Subject, feed: Feed) -> Evaluation:
+def _scored(running: Running, subject: Subject, feed: Feed) -> Judged:
     with running.clock.timed("evaluate"), seeded(running.job.seed, "evaluate"):  # tokens may be dropped at random
-        found = evaluate(subject, feed, running.job, running.reporter)
+        found = objective_of(running.job).judge(subject, feed, running.job, running.reporter)
     if not math.isfinite(found.loss):
         raise Diverged(f"the loss on {running.job.score_split} is {found.loss}; expected a finite number: lower lr")
     return found
 
 
-def _final_metrics(job: Job, scored: list[Evaluation]) -> dict[str, float]:
-    kind, last = _kind(job), scored[-1]
-    metrics = {f"{kind}_loss": last.loss, f"{kind}_top1_pct": last.top1_pct}
+def _final_metrics(job: Job, scored: list[Judged]) -> dict[str, float]:
+    metrics = scored[-1].metrics(_kind(job))
     if job.phase == Phase.FINAL and job.protocol == "paper":
-        metrics["test_peek_top1_pct"] = max(evaluation.top1_pct for evaluation in scored)
+        metrics[f"test_peek_{PRIMARY[job.dataset.task]}"] = max(judged.primary_pct for judged in scored)
     return metrics
 
 

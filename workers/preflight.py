@@ -18,18 +18,19 @@ from torch import Tensor, nn
 from storage.records import Job
 from workers.adapted import AdaptedModel
 from workers.checkpoint import restore, save_delta
-from workers.data.batches import Batch, Batches
+from workers.data.batches import Batch
 from workers.data.splits import open_few
 from workers.data.stocks import Split, chosen_of
 from workers.errors import DeltaMismatch, Diverged
-from workers.evaluate import evaluate
 from workers.features import FeatureFeed, computed
 from workers.feeds import Feed, subject_of, subject_on_images
 from workers.few_images import adapted_on
 from workers.measure_memory import PeakMemory
+from workers.objectives import objective_of
 from workers.precision import autocast, check_precision
 from workers.randomness import seeded
 from workers.running import Outcome, Running
+from workers.segmentation.batches import batches_of
 from workers.train import Trainer
 
 _STEPS = 2
@@ -46,8 +47,8 @@ def preflight(running: Running) -> Outcome:
     job = _short(running.job)
     memory = PeakMemory(device)
     few = open_few(job, job.train_split, site, _FEW_IMAGES)
-    adapted = adapted_on(Batches(few, job, device), job, site, running.told)
-    steps = Batches(_repeated(few, _STEPS * job.recipe.batch_size), job, device)
+    adapted = adapted_on(batches_of(few, job, device), job, site, running.told)
+    steps = batches_of(_repeated(few, _STEPS * job.recipe.batch_size), job, device)
     subject = subject_of(adapted, job)
     feed: Feed = steps
     if subject.is_head_only:
@@ -56,9 +57,9 @@ def preflight(running: Running) -> Outcome:
     Trainer(adapted, subject, job, device).run(feed, running.reporter, running.clock, dict)
     train_mem_mib, train_footprint = memory.mib(), memory.footprint()
     memory.reset()
-    scored = Batches(_repeated(few, _EVALUATED[device.type]), job, device)
+    scored = batches_of(_repeated(few, _EVALUATED[device.type]), job, device)
     with seeded(job.seed, "evaluate"):
-        found = evaluate(subject_on_images(adapted), scored, job, running.reporter)
+        found = objective_of(job).judge(subject_on_images(adapted), scored, job, running.reporter)
     if not math.isfinite(found.loss):
         raise Diverged(f"after {_STEPS} steps the loss on training images is {found.loss}; lower lr or clip_grad_norm")
     infer_mem_mib, infer_footprint = memory.mib(), memory.footprint()

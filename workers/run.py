@@ -28,6 +28,7 @@ from workers.phases import PHASES
 from workers.reporting import Reporter, Stopped
 from workers.revision import TRAINER_REVISION
 from workers.running import Outcome, Running
+from workers.segmentation.rules import refusal
 from workers.site import Report, Site
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,9 @@ def _check(job: Job, site: Site, device: torch.device) -> None:
             raise Unsupported(f"the job was planned with revision {planned} of {what}, here is {here}: plan again")
     problems = [f"recipe.{name} {text}" for name, text in job.recipe.problems()]
     known = facts(job.backbone.name, site.cache)
+    described = [registry.facts(call.name) for call in job.methods]
+    reason = refusal(job.dataset.task, known.family if known else None, described, job.recipe)
+    problems += [reason] if reason else []
     if known is not None:  # the plan, free of torch, could only read what methods declare
         problems += _misfits(job, facts_at(known, job.recipe.image_size))
     if problems:

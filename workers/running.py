@@ -13,6 +13,7 @@ from workers.clock import Stopwatch
 from workers.data.batches import Batches
 from workers.data.splits import open_split
 from workers.reporting import Reporter
+from workers.segmentation.batches import batches_of
 from workers.site import Site
 
 
@@ -29,7 +30,7 @@ class Running:
     def batches(self, split: str) -> Batches:
         """A split, ready to be cut into batches. Raises what `open_split` raises."""
         images = open_split(self.job, split, self.site, lambda done, total: self.told("load", done, total))
-        return Batches(images, self.job, self.device)
+        return batches_of(images, self.job, self.device)
 
     def told(self, stage: str, done: int, total: int) -> None:
         """Pass on where a stage stands. Raises Stopped."""

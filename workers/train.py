@@ -4,7 +4,7 @@
         with layer randomness seeded by (seed, epoch):
             for batch in the epoch's order, augmentation and mixing, drawn from (seed, epoch):
                 lr      <- schedule(time in epochs) x the parameter's own factor
-                loss    <- cross-entropy(model(batch)) + the method's extra loss       (in the recipe's precision)
+                loss    <- the task's loss of model(batch) + the method's extra loss       (in the recipe's precision)
                 step    <- clip(gradient); optimizer; the method's after_step; running average of trained values
         stop as diverged if the epoch's loss is not finite
         report (loss, accuracy, rate) and what `after_epoch` measures on the averaged values, if averages are kept
@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from storage.records import EpochMetrics, Job
 from workers.adapted import AdaptedModel
@@ -28,6 +27,7 @@ from workers.clock import Stopwatch
 from workers.data.batches import Batch
 from workers.errors import Diverged
 from workers.feeds import Feed, Subject
+from workers.objectives import Objective, objective_of
 from workers.optimizers import Average, make_optimizer, set_lr, state_bytes
 from workers.precision import autocast, check_precision
 from workers.randomness import seeded
@@ -48,18 +48,20 @@ class Training:
 class _Tally:
     """Sums of an epoch, kept on the device so that steps do not wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
         self._loss: Tensor | float = 0.0
-        self._correct: Tensor | int = 0
+        self._right: Tensor | int = 0
         self._seen = 0
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         self._loss = self._loss + loss.detach() * len(labels)
-        self._correct = self._correct + (logits.detach().argmax(dim=1) == labels).sum()
+        self._right = self._right + self._objective.right(logits.detach(), labels)
         self._seen += len(labels)
 
     def metrics(self) -> dict[str, float]:
-        return {"train_loss": float(self._loss) / self._seen, "train_top1_pct": 100 * float(self._correct) / self._seen}
+        right_pct = 100 * float(self._right) / self._seen
+        return {"train_loss": float(self._loss) / self._seen, self._objective.right_name: right_pct}
 
     def check(self, epoch: int) -> None:
         """Raises Diverged: a sum with a NaN or an infinity in it stays so."""
@@ -76,7 +78,7 @@ class Trainer:
     def __init__(self, adapted: AdaptedModel, subject: Subject, job: Job, device: torch.device) -> None:
         check_precision(job.recipe.precision, device)
         self._adapted, self._subject, self._job, self._device = adapted, subject, job, device
-        self._recipe = job.recipe
+        self._recipe, self._objective = job.recipe, objective_of(job)
         self._moving = adapted.moving
         self._optimizer = make_optimizer(self._recipe, self._moving, adapted.adaptation.lr_factor, adapted.undecayed)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._recipe.precision == "fp16")
@@ -101,7 +103,7 @@ class Trainer:
         if not self._subject.is_head_only:
             self._subject.module.train()
         steps = feed.steps(self._recipe.batch_size)
-        tally, lr = _Tally(), 0.0
+        tally, lr = _Tally(self._objective), 0.0
         for step, batch in enumerate(feed.trained(epoch)):
             lr = lr_at(self._recipe, epoch + step / steps)
             set_lr(self._optimizer, lr)
@@ -118,9 +120,7 @@ class Trainer:
             logits = self._subject.forward(batch.images)
             extra = self._adapted.adaptation.extra_loss
             added = extra() if extra is not None else 0.0
-        smoothing = self._recipe.label_smoothing
-        loss = functional.cross_entropy(logits.float(), batch.targets, label_smoothing=smoothing) + added
-        return loss, logits
+        return self._objective.loss(logits, batch) + added, logits
 
     def _step(self, loss: Tensor) -> None:
         self._optimizer.zero_grad(set_to_none=True)

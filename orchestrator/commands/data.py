@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.commands import data_check, data_convert
 from orchestrator.errors import UsageError
 from orchestrator.session import Session, add_command, add_home_argument, note, open_session, out
+from storage.records import SEGMENTATION
 from workers.data.catalogue import LOCAL_SUITE, expand, suites
 from workers.data.whereabouts import HERE, MISSING, Whereabouts, differing_copies, whereabouts
 from workers.errors import WorkerError
@@ -103,6 +104,7 @@ def _record(item: Whereabouts) -> dict[str, object]:
         "group": item.group,
         "title": item.title,
         "classes": item.classes,
+        "task": item.task,
         **item.sizes,
         "state": item.state,
         "problem": item.problem,
@@ -118,7 +120,7 @@ def _print_table(found: Sequence[Whereabouts]) -> None:
     rows = [("name", "group", "classes", "train+val", "test", "state")]
     for item in found:
         place = f" {item.folders[0]}" if item.folders and item.state == HERE else ""
-        classes = _count(item.classes)
+        classes = "masks" if item.task == SEGMENTATION else _count(item.classes)
         row = (item.name, item.group, classes, _training_text(item), _count(item.sizes["test"]), item.state + place)
         rows.append(row)
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
@@ -145,16 +147,18 @@ def _card(item: Whereabouts, differing: tuple[Path, ...]) -> str:
     for position, folder in enumerate(item.folders):
         verdict = "other content: remove one" if folder in differing else "the same content"
         lines.append(f"  folder    {folder}" + (f" (not read: {verdict})" if position else ""))
+    line = "images/x.jpg masks/x.png" if item.task == SEGMENTATION else "relative/path label"
     if item.state == MISSING:
         lines.append(f"  expected  {item.expected}" if item.expected else f"  missing   {item.problem}")
-        lists = f"{' '.join(item.lists)}, lines `relative/path label`" if item.lists else "none: folders named by class"
+        lists = f"{' '.join(item.lists)}, lines `{line}`" if item.lists else "none: folders named by class"
         lines.append(f"  lists     {lists}")
         if item.expected and item.lists:
             lines.append(f"  convert   sweepboard data convert SOURCE --as {item.name}, where SOURCE has its splits")
+    outputs = "masks" if item.task == SEGMENTATION else f"classes {_count(item.classes)}"
     word = "images" if item.state == HERE else "sizes"
     lines.append(
-        f"  {word:<9} train+val {_training_text(item)}, test {_count(item.sizes['test'])}; classes "
-        f"{_count(item.classes)}; group {item.group}"
+        f"  {word:<9} train+val {_training_text(item)}, test {_count(item.sizes['test'])}; "
+        f"{outputs}; group {item.group}"
     )
     lines += [f"  {word:<9} {text}" for word, text in (("source", item.source), ("licence", item.licence)) if text]
     return "\n".join(lines)

@@ -105,9 +105,6 @@ def _print(converted: Sequence[Converted], root: Path, is_detected: bool) -> Non
     names = [one.name for one in converted]
     out("next:")
     out(f"  export {DATA_VARIABLE}={shlex.quote(str(root.resolve()))}")
-    if any(one.has_masks for one in converted):
-        note("lists of masks say `images/x masks/x` per line; `data check` reads lists with labels only")
-        return
     out(f"  sweepboard data check {shlex.join(names)}")
     out(f"  datasets: [{', '.join(names)}]    # a line of a spec")
 

@@ -21,11 +21,12 @@ from orchestrator.recipes import recipe_of, recipe_value
 from orchestrator.session import add_command, add_home_argument, open_session, out
 from orchestrator.spec_methods import MethodSpec
 from orchestrator.spec_problems import Problem, SpecError, named
-from storage.records import MethodCall, Recipe
+from storage.records import CLASSIFICATION, SEGMENTATION, DatasetRef, MethodCall, Recipe
 from storage.records.recipe import OPTIMIZERS
 from workers.backbone_facts import facts as backbone_facts
 from workers.backbone_facts import facts_at
 from workers.errors import WorkerError
+from workers.segmentation.rules import refusal
 
 if TYPE_CHECKING:
     from workers.costs import Costs
@@ -43,7 +44,7 @@ class _Asked:
 
     backbone: BackboneFacts
     calls: tuple[MethodCall, ...]
-    classes: int
+    head: DatasetRef  # of it, the task and the number of classes are read
     recipe: Recipe
 
 
@@ -65,7 +66,9 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="NAME:KEY=VALUE,…",
         help="e.g. lora:rank=8,targets=[qkv,proj]; several make a stack, left to right",
     )
-    command.add_argument("--classes", type=int, required=True, metavar="N", help="outputs of the head")
+    head = command.add_mutually_exclusive_group(required=True)
+    head.add_argument("--classes", type=int, default=1, metavar="N", help="outputs of the head")
+    head.add_argument("--masks", action="store_true", help="a mask decoder as head (segmentation)")
     command.add_argument("--image-size", type=int, metavar="PIXELS", help="default: the backbone's own")
     command.add_argument("--optimizer", metavar="NAME", help="default: that of the leftmost method that has one")
     command.add_argument("--json", action="store_true", help="machine-readable")
@@ -87,7 +90,7 @@ def _counted(asked: _Asked) -> Costs:
     except ModuleNotFoundError as error:
         raise UsageError(f"counting costs needs {error.name}: pip install 'sweepboard[train]'") from None
     try:
-        return costs_of(asked.backbone, asked.calls, asked.classes, asked.recipe)
+        return costs_of(asked.backbone, asked.calls, asked.head.classes, asked.recipe, asked.head.task)
     except (WorkerError, MethodError) as error:
         raise SpecError(_SOURCE, [Problem((), str(error))]) from error
 
@@ -100,12 +103,15 @@ def _asked(args: argparse.Namespace, cache: Path) -> _Asked:
         problems.append(Problem(("--classes",), f"is {args.classes}; expected at least 1"))
     members = [member for text in args.method if (member := _member(text, problems)) is not None]
     stack = tuple(member.facts for member in members)
-    if stack and (reason := refuse_stack(stack, backbone.family if backbone else None)) is not None:
+    head = DatasetRef("", "", 1, SEGMENTATION) if args.masks else DatasetRef("", "", args.classes)
+    family, recipe = backbone.family if backbone else None, recipe_of(stack, train)
+    reason = (refuse_stack(stack, family) if stack else None) or refusal(head.task, family, stack, recipe)
+    if reason is not None:
         problems.append(Problem((), reason))
-    calls = tuple(_call(member, backbone, problems) for member in members)
+    calls = tuple(_call(member, backbone, head.task, problems) for member in members)
     if problems or backbone is None:
         raise SpecError(_SOURCE, problems)
-    return _Asked(backbone, calls, args.classes, recipe_of(stack, train))
+    return _Asked(backbone, calls, head, recipe)
 
 
 def _backbone(args: argparse.Namespace, cache: Path, problems: list[Problem]) -> BackboneFacts | None:
@@ -154,16 +160,16 @@ def _member(text: str, problems: list[Problem]) -> _Member | None:
     return None
 
 
-def _call(member: _Member, backbone: BackboneFacts | None, problems: list[Problem]) -> MethodCall:
+def _call(member: _Member, backbone: BackboneFacts | None, task: str, problems: list[Problem]) -> MethodCall:
     facts, path = member.facts, member.written.path
-    params, wrong = resolve_params(facts, member.written.given)
+    params, wrong = resolve_params(facts, {**facts.by_task.get(task, {}), **member.written.given})
     problems += [Problem((*path, name), text) for name, text in wrong]
     if backbone is not None and not wrong:
         try:
             params = facts.settled(params, backbone)
         except MethodError as error:
             problems.append(Problem(path, str(error)))
-    return MethodCall(facts.name, facts.revision, params)
+    return MethodCall(facts.name, facts.revision, facts.named_by(params))
 
 
 def _record(asked: _Asked, costs: Costs) -> dict[str, object]:
@@ -171,7 +177,8 @@ def _record(asked: _Asked, costs: Costs) -> dict[str, object]:
         "version": 1,
         "backbone": asked.backbone.name,
         "image_size": asked.backbone.image_size,
-        "classes": asked.classes,
+        "classes": asked.head.classes,
+        **({} if asked.head.task == CLASSIFICATION else {"task": asked.head.task}),
         "methods": [{"name": call.name, "revision": call.revision, "params": call.kwargs} for call in asked.calls],
         "optimizer": asked.recipe.optimizer,
         **asdict(costs),
@@ -182,7 +189,7 @@ def _text(asked: _Asked, costs: Costs) -> str:
     backbone, stack = asked.backbone, "+".join(call.name for call in asked.calls)
     share = f"{100 * costs.trainable_params / backbone.params:.3g} % of the backbone" if backbone.params else ""
     lines = [
-        f"{stack} on {backbone.name} at {backbone.image_size} px, {asked.classes} classes",
+        f"{stack} on {backbone.name} at {backbone.image_size} px, {_head(asked.head)}",
         *(_method(call) for call in asked.calls),
         _line("trained, without head", costs.trainable_params, share),
         _line("head", costs.head_params),
@@ -198,6 +205,10 @@ def _text(asked: _Asked, costs: Costs) -> str:
         _NOTES,
     ]
     return "\n".join(lines)
+
+
+def _head(head: DatasetRef) -> str:
+    return f"{head.classes} classes" if head.task == CLASSIFICATION else "with a mask decoder"
 
 
 def _method(call: MethodCall) -> str:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from orchestrator.session import add_command, add_home_argument, open_session, out, pick_job
-from storage.records import BackboneRef
+from storage.records import SEGMENTATION, BackboneRef, DatasetRef
 from storage.store import JobState
 
 
@@ -41,6 +41,10 @@ def _forced(backbone: BackboneRef) -> str:
     return f", forced mean {list(backbone.mean)} std {list(backbone.std)}" if backbone.forced else ""
 
 
+def _outputs(dataset: DatasetRef) -> str:
+    return "masks" if dataset.task == SEGMENTATION else f"{dataset.classes} classes"
+
+
 def _text(state: JobState) -> str:
     job, result = state.job, state.result
     lines = [
@@ -49,7 +53,7 @@ def _text(state: JobState) -> str:
         f"  phase      {job.phase}: trains on {job.train_split}, scored on {job.score_split}",
         *(f"  method     {call.name} r{call.revision} {json.dumps(call.kwargs)}" for call in job.methods),
         f"  backbone   {job.backbone.name}, weights {job.backbone.weights_hash[:16]}{_forced(job.backbone)}",
-        f"  data set   {job.dataset.name}, {job.dataset.classes} classes, data {job.dataset.data_hash[:16]}",
+        f"  data set   {job.dataset.name}, {_outputs(job.dataset)}, data {job.dataset.data_hash[:16]}",
         f"  recipe     {json.dumps(job.to_json()['recipe'], sort_keys=True)}",
         f"  seed       {job.seed}",
         *(f"  needs      {key.key_id}" for key in job.needs),

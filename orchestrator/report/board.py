@@ -29,11 +29,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from orchestrator.report.measured import Measured
-from storage.records import METRICS, BackboneRef, Job, MethodCall, Status, Value
+from storage.records import (
+    CLASSIFICATION,
+    METRICS,
+    PRIMARY,
+    SEGMENTATION,
+    BackboneRef,
+    Job,
+    MethodCall,
+    Status,
+    Value,
+)
 from storage.store import JobState
 
-SCORE = "test_top1_pct"
-"""The metric that is averaged and ranked, in percent."""
+SCORE_WORDS = {CLASSIFICATION: "top-1", SEGMENTATION: "Dice"}
+"""Kind of task -> what `score_metric` is called."""
 
 MCE = "test_mce_pct"
 BOARD_METRICS = (MCE, "trainable_params", "head_params", "macs", "wall_s")
@@ -46,6 +56,11 @@ class Place:
 
     suite: str
     group: str = ""
+
+
+def score_metric(task: str) -> str:
+    """The metric that is averaged and ranked on data of that kind of task, in percent."""
+    return f"test_{PRIMARY[task]}"
 
 
 def place_of(dataset: str, places: Mapping[str, Place]) -> Place:
@@ -99,8 +114,8 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Cell:
-    """Test top-1 of a row on a task: (seed, percent) pairs, how many are expected, their mean in percent and their
-    sample standard deviation (ddof 1), which is None below two seeds."""
+    """The score of a row on a task (test top-1, or Dice of masks): (seed, percent) pairs, how many are expected, their
+    mean in percent and their sample standard deviation (ddof 1), which is None below two seeds."""
 
     scores: tuple[tuple[int, float], ...]
     expected: int
@@ -149,7 +164,8 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Rows that may be ranked together: one suite under one protocol.
+    """Rows that may be ranked together: one suite under one protocol, with one kind of task (so that no average mixes
+    accuracies of classes and of masks).
 
     `groups` is empty where the tasks shown belong to fewer than two groups. `differs`: (field, its values in the
     suite's other sections). `rows`: ranked ones first, then the incomplete ones by title.
@@ -162,6 +178,7 @@ class Section:
     rows: tuple[Row, ...]
     differs: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notes: tuple[str, ...] = ()
+    task: str = CLASSIFICATION
 
     @property
     def seeds(self) -> int:

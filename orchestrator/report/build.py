@@ -75,17 +75,20 @@ def leaderboard(
     measurements = Measurements(states)
     tasks = _tasks({dataset for draft in drafts for dataset in draft.runs}, places)
     labels = backbone_labels((draft.key.backbone, draft.key.image_size) for draft in drafts)
-    by_section: dict[tuple[str, Protocol], list[_Draft]] = {}
+    by_section: dict[tuple[str, str, Protocol], list[_Draft]] = {}
     for draft in drafts:
-        for suite in {tasks[dataset].place.suite for dataset in draft.runs}:
-            runs = {dataset: seeds for dataset, seeds in draft.runs.items() if tasks[dataset].place.suite == suite}
-            by_section.setdefault((suite, draft.key.protocol), []).append(replace(draft, runs=runs))
+        for suite, kind in {(tasks[dataset].place.suite, dataset.task) for dataset in draft.runs}:
+            here = [dataset for dataset in draft.runs if (tasks[dataset].place.suite, dataset.task) == (suite, kind)]
+            runs = {dataset: draft.runs[dataset] for dataset in here}
+            by_section.setdefault((suite, kind, draft.key.protocol), []).append(replace(draft, runs=runs))
     sections = [
-        _section(suite, protocol, members, (tasks, labels, measurements))
-        for (suite, protocol), members in by_section.items()
+        replace(_section(suite, protocol, members, (tasks, labels, measurements)), task=kind)
+        for (suite, kind, protocol), members in by_section.items()
     ]
     suites = list(dict.fromkeys(task.place.suite for task in tasks.values()))
-    sections.sort(key=lambda section: (suites.index(section.suite), -len(section.rows), repr(section.protocol)))
+    sections.sort(
+        key=lambda section: (suites.index(section.suite), section.task, -len(section.rows), repr(section.protocol))
+    )
     shown = [state for section in sections for row in section.rows for state in row.states]
     results = [state.result for state in shown if state.status is Status.DONE and state.result is not None]
     facts = {tuple(map(result.facts.get, ("device", *VERSION_FACTS))) for result in results}
@@ -278,7 +281,7 @@ def _with_coverage(section: Section, places: Mapping[str, Place]) -> Section:
 
 
 def _with_differences(section: Section, sections: list[Section]) -> Section:
-    others = tuple(other.protocol for other in sections if other.suite == section.suite)
+    others = tuple(other.protocol for other in sections if (other.suite, other.task) == (section.suite, section.task))
     differs = tuple(
         (name, tuple(sorted({getattr(other, name) for other in others} - {getattr(section.protocol, name)})))
         for name in section.protocol.differing(others)

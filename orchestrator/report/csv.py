@@ -15,11 +15,23 @@ from functools import lru_cache
 from orchestrator.report.board import MCE, Leaderboard, Row, Section, Task
 from orchestrator.report.measured import Measured
 from orchestrator.report.scores import score
-from storage.records import METRICS, SPEED_METRICS, BackboneRef, Job, MethodCall, Recipe, canonical_json, thawed
+from storage.records import (
+    METRICS,
+    SEGMENTATION,
+    SEGMENTATION_METRICS,
+    SPEED_METRICS,
+    BackboneRef,
+    Job,
+    MethodCall,
+    Recipe,
+    canonical_json,
+    thawed,
+)
 from storage.records.recipe import recipe_fields
 from storage.store import JobState
 
-_EPOCH_ONLY = ("train_loss", "train_top1_pct", "lr", "val_loss", "val_top1_pct")
+_OF_VAL = tuple(name for name in SEGMENTATION_METRICS if not name.startswith("test_"))
+_EPOCH_ONLY = ("train_loss", "train_top1_pct", "lr", "val_loss", "val_top1_pct", *_OF_VAL)
 """Metrics that a final job has per epoch or not at all."""
 
 _ROW = ("suite", "group", "row", "stack", "backbone", "rank")
@@ -34,8 +46,10 @@ _INPUT = ("weights_hash", "mean", "std", "interpolation", "crop_pct")
 def render(board: Leaderboard) -> str:
     """CSV as in RFC 4180, but with `\\n` as line end. Lists stand as JSON."""
     rows = [row for section in board.sections for row in section.rows]
+    has_masks = any(section.task == SEGMENTATION for section in board.sections)
     lacking = () if any(MCE in row.metric_means for row in rows) else (MCE,)
-    metrics = [name for name in board.metrics if name not in (*_EPOCH_ONLY, *SPEED_METRICS, *lacking)]
+    left_out = (*_EPOCH_ONLY, *SPEED_METRICS, *lacking, *(() if has_masks else SEGMENTATION_METRICS))
+    metrics = [name for name in board.metrics if name not in left_out]
     facts = [name for name in metrics if not METRICS[name].is_cost]
     costs = [name for name in metrics if METRICS[name].is_cost]
     params = sorted({name for row in rows for name in _params(row.methods)})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from orchestrator.report.board import MCE, SCORE, Leaderboard, Protocol, Section
+from orchestrator.report.board import MCE, SCORE_WORDS, Leaderboard, Protocol, Section, score_metric
 from orchestrator.report.measured import speed_lines
 from orchestrator.report.table import one_line, shared_recipe_in_use
-from storage.records import Status
+from storage.records import SEGMENTATION, Status
 
 _SELECTION = {
     "honest": "last epoch, test read once",
     "paper": "last epoch, but test read during training",
 }
+
+_DICE = "Dice of the foreground per image, then the mean over images; an image without foreground in both has 100."
 
 
 _OWN = "each task's own training images"
@@ -18,7 +20,8 @@ _OWN = "each task's own training images"
 
 def section_title(section: Section) -> str:
     """One line: suite, what the cells are, how they were measured."""
-    return f"{section.suite}: test top-1 (%), mean±std over {_seeds(section)}; {protocol_words(section.protocol)}"
+    score = f"test {SCORE_WORDS[section.task]} (%), mean±std over {_seeds(section)}"
+    return f"{section.suite}: {score}; {protocol_words(section.protocol)}"
 
 
 def protocol_words(protocol: Protocol) -> str:
@@ -31,6 +34,7 @@ def protocol_words(protocol: Protocol) -> str:
 def section_lines(section: Section) -> list[str]:
     """What a reader must know of this section: ranking, what parts it from its neighbours, recipe, notes."""
     lines = [f"Ranked by {section.averages[-1][1]}; a row with anything missing has no average and no rank."]
+    lines += [_DICE] if section.task == SEGMENTATION else []
     for name, others in section.differs:
         here = getattr(section.protocol, name) or _OWN
         there = _or(tuple(other or _OWN for other in others))
@@ -72,7 +76,8 @@ def coverage(board: Leaderboard) -> str:
     reasons = [f"{other[status]} {status.value}" for status in Status if status in other]
     planned = sum(board.counts.values())
     scoreless = board.counts.get(Status.DONE, 0) - board.done
-    reasons += [f"{scoreless} done without {SCORE}"] if scoreless else []
+    scores = dict.fromkeys(score_metric(section.task) for section in board.sections)
+    reasons += [f"{scoreless} done without {' or '.join(scores)}"] if scoreless else []
     reasons += [f"{board.expected - planned} never planned"] if board.expected > planned else []
     return f"{board.done} of {board.expected} jobs done" + (f" ({', '.join(reasons)})" if reasons else "")
 

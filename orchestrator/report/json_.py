@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.report.board import Backbone, Leaderboard, Row, Section
+from orchestrator.report.board import Backbone, Leaderboard, Row, Section, score_metric
 from orchestrator.report.measured import Measured
-from storage.records import thawed
+from storage.records import CLASSIFICATION, thawed
 
 VERSION = 1
 """Raised when a key changes its meaning or goes; new keys do not raise it."""
@@ -36,6 +36,7 @@ def _section(section: Section) -> dict[str, Any]:
         "suite": section.suite,
         "protocol": {name: value for name, value in asdict(section.protocol).items() if name != "trained_on" or value},
         "differs_from_other_sections": {name: list(values) for name, values in section.differs},
+        **({} if section.task == CLASSIFICATION else {"score": score_metric(section.task)}),
         "ranked_by": section.averages[-1][0],
         "tasks": [
             {"dataset": task.dataset, "data_hash": task.data_hash, "classes": task.classes, "group": task.place.group}

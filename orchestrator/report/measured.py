@@ -17,8 +17,8 @@ SPEED_COLUMNS = {
 }
 """Metric -> title, in reading order."""
 
-_Key = tuple[tuple[MethodCall, ...], BackboneRef, int, Recipe]
-"""Stack, backbone, trainer revision, and what of the recipe decides the cost."""
+_Key = tuple[tuple[MethodCall, ...], BackboneRef, str, int, Recipe]
+"""Stack, backbone, kind of task, trainer revision, and what of the recipe decides the cost."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Measurements:
 
 
 def _key(job: Job, recipe: Recipe) -> _Key:
-    return job.methods, job.backbone, job.trainer_revision, recipe.of_cost(1)
+    return job.methods, job.backbone, job.dataset.task, job.trainer_revision, recipe.of_cost(1)
 
 
 def speed_lines(measured: Sequence[tuple[str, Measured | None]]) -> list[str]:

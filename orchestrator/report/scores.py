@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.report.board import SCORE, Cell, Row
+from orchestrator.report.board import Cell, Row, score_metric
 from storage.records import Status
 from storage.store import JobState
 
@@ -15,10 +15,10 @@ _TIE_DECIMALS = 9
 
 
 def score(state: JobState) -> float | None:
-    """Test top-1 of a job in percent; None unless it is done and the number is finite."""
+    """Test top-1 or Dice of a job in percent; None unless it is done and the number is finite."""
     if state.status is not Status.DONE or state.result is None:
         return None
-    value = state.result.metrics.get(SCORE)
+    value = state.result.metrics.get(score_metric(state.job.dataset.task))
     return value if value is not None and math.isfinite(value) else None
 
 

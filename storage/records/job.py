@@ -14,6 +14,9 @@ from storage.records.recipe import Recipe
 SCHEMA = 1
 """Version of the record itself; raised when a field is added that changes what a job means."""
 
+CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
+"""Kinds of task: one class per image, or one binary mask per image."""
+
 FEATURES = "features"
 """The kind of artifact that holds what a frozen backbone makes of one split (input `split`)."""
 
@@ -70,15 +73,21 @@ class BackboneRef:
 
 @dataclass(frozen=True)
 class DatasetRef:
-    """A data set, e.g. `embedded/digits`, named by the hash of its lists and images (or of its formula)."""
+    """A data set, e.g. `embedded/digits`, named by the hash of its lists and images (or of its formula).
+
+    `task`: what is predicted of an image; `classes` is 1 for the masks of a segmentation.
+    """
 
     name: str
     data_hash: str
     classes: int
+    task: str = CLASSIFICATION
 
     @cached_property
     def canonical(self) -> str:
-        return canonical_json(asdict(self))
+        """The canonical JSON of all fields; `task` only where it is another than classification."""
+        fields = {name: value for name, value in asdict(self).items() if name != "task" or value != CLASSIFICATION}
+        return canonical_json(fields)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from timm.models.swin_transformer import WindowAttention
 from torch import nn
 
-from methods.gps_selection import K_MAX, eligible, fully_trained, quota, weights_in_blocks, weights_of
+from methods.gps_selection import K_MAX, eligible, fully_trained, neck_norm_biases, quota, weights_in_blocks, weights_of
 
 
 def on_meta(name: str, **changes: int) -> nn.Module:
@@ -44,7 +44,14 @@ def test_convnext_b_trains_its_layer_scales_too(k: int, expected: int):
 @pytest.mark.parametrize(("k", "expected"), [(1, 168_448), (2, 252_672)])
 def test_the_sam_encoder_differs_from_the_release_by_the_biases_of_two_neck_norms(k: int, expected: int):
     """The release freezes what is called norm; SAM's neck norms are not, so it trains their 512 biases."""
-    assert count(on_meta("samvit_base_patch16"), k) == expected - 512
+    model = on_meta("samvit_base_patch16")
+    assert count(model, k) == expected - 512
+    assert sum(bias.numel() for bias in neck_norm_biases(model)) == 512
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_tiny", "swin_tiny_patch4_window7_224"])
+def test_no_other_family_has_such_biases(name: str):
+    assert neck_norm_biases(on_meta(name)) == []
 
 
 def test_the_patch_embedding_and_all_heads_rows_are_counted_once():

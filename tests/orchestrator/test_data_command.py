@@ -83,7 +83,7 @@ def test_what_is_unusable_says_why(root, tmp_path, capsys):
 def test_without_a_folder_of_data_the_benchmarks_are_still_known(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("SWEEPBOARD_DATA", raising=False)
     found = records(["list"], tmp_path, capsys)
-    sizes = {"embedded": 3, "vtab1k": 19, "fgvc": 5, "general": 2, "robustness": 3}
+    sizes = {"embedded": 3, "vtab1k": 19, "fgvc": 5, "general": 2, "robustness": 3, "segmentation": 1}
     assert [record["suite"] for record in found] == [suite for suite, size in sizes.items() for _ in range(size)]
     assert main(["data", "where", "vtab1k/dtd", "--home", str(tmp_path)]) == 0
     assert "expected  $SWEEPBOARD_DATA/vtab1k/dtd" in capsys.readouterr().out

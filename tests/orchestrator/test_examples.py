@@ -32,6 +32,8 @@ EXPECTED = {  # jobs, prepare jobs, measure jobs, rows that wait for a method
     "quick": (3, 3, 0, 0),
     "reference": (10 * 4 * 2, 16, 0, 0),
     "robustness": (3, 3, 0, 0),
+    "segmentation": (5 * 3, 3, 0, 0),
+    "segmentation-own": (5, 1, 0, 0),
 }
 
 

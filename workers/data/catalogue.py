@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from methods.params import did_you_mean
-from storage.records import canonical_json
+from storage.records import CLASSIFICATION, SEGMENTATION, canonical_json
 from workers.data.class_folders import ClassFolders
 from workers.data.few_shot import FewShot, few_shot
 from workers.data.folders import DATA_VARIABLE, content_hash, data_root, lists_of, read_list, splits_of
@@ -34,6 +34,7 @@ from workers.data.places import (
 from workers.data.suite_files import CLASS_FOLDERS, USERS_FILE, SuiteDataset, shipped_suites
 from workers.embedded.catalogue import EMBEDDED_TASKS
 from workers.errors import DataMissing, DataUnreadable, UnknownDataset
+from workers.segmentation.lists import masks_hash, read_pairs, task_of
 
 __all__ = [
     "EMBEDDED_SUITE",
@@ -59,7 +60,7 @@ _SIZED = ("train800", "val200", "test")
 class DatasetInfo:
     """A data set's place and sizes; `train`, `val`, `test` are numbers of images of train800, val200 and test. Where
     only the sum of train and val is known, `train` has it and `val` is 0; both are 0 where there is a test split alone.
-    """
+    Masks have `classes` 1."""
 
     name: str
     suite: str
@@ -68,6 +69,7 @@ class DatasetInfo:
     train: int
     val: int
     test: int
+    task: str = CLASSIFICATION
 
     @property
     def trained(self) -> int:
@@ -100,16 +102,22 @@ def info(name: str, root: Path | None = None) -> DatasetInfo:
     if dataset is not None and dataset.layout == CLASS_FOLDERS:
         return _info_of_folders(dataset, root)
     folder = dataset_folder(name, root)
+    return _masked(name, dataset, folder) if _task(dataset, folder) == SEGMENTATION else _listed(name, dataset, folder)
+
+
+def _listed(name: str, dataset: SuiteDataset | None, folder: Path) -> DatasetInfo:
+    """Of a folder whose lists give each image a label."""
     has = splits_of(folder)
     lists = {split: read_list(folder, split) if split in has else () for split in _SIZED}
     classes = 1 + max(label for listed in lists.values() for _, label in listed)
     sizes = {split: len(listed) for split, listed in lists.items()}
+    train, val, test = sizes.values()
     if dataset is None:
         named = names_in(folder) if has == ("test",) else None
-        return DatasetInfo(name, LOCAL_SUITE, LOCAL_SUITE, max(classes, len(named or ())), *sizes.values())
+        return DatasetInfo(name, LOCAL_SUITE, LOCAL_SUITE, max(classes, len(named or ())), train, val, test)
     both = len(read_list(folder, "train800val200")) if "train800val200" in has else 0
     _check(dataset, folder, classes, {**sizes, "train800val200": both})
-    return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes or classes, *sizes.values())
+    return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes or classes, train, val, test)
 
 
 def expand(pattern: str, root: Path | None = None) -> tuple[str, ...]:
@@ -161,7 +169,8 @@ def data_hash(name: str, root: Path | None = None, cache: Path | None = None) ->
     folder = dataset_folder(name, root)
     if described(name, root) is not None:
         info(name, root)  # other sizes than the suite's never get an identity
-    return content_hash(folder, cache)
+    has_masks = _task(described(name, root), folder) == SEGMENTATION
+    return masks_hash(folder, cache) if has_masks else content_hash(folder, cache)
 
 
 def _few_info(few: FewShot, root: Path | None) -> DatasetInfo:
@@ -203,15 +212,32 @@ def _check_folders(in_folders: ClassFolders, dataset: SuiteDataset | None) -> No
         )
 
 
+def _task(dataset: SuiteDataset | None, folder: Path) -> str:
+    """The suite's word where there is one, else what the folder's lists show."""
+    return task_of(folder) if dataset is None else dataset.task
+
+
+def _masked(name: str, dataset: SuiteDataset | None, folder: Path) -> DatasetInfo:
+    """The info of a data set with masks. Raises as `info`."""
+    sizes = {split: len(read_pairs(folder, split)) for split in (*_SIZED, "train800val200")}
+    if dataset is not None:
+        _check(dataset, folder, 1, sizes)
+        name = dataset.name
+    suite, group = (LOCAL_SUITE, LOCAL_SUITE) if dataset is None else (dataset.suite, dataset.group)
+    train, val, test = (sizes[split] for split in _SIZED)
+    return DatasetInfo(name, suite, group, 1, train, val, test, SEGMENTATION)
+
+
 def _promised(dataset: SuiteDataset, root: Path | None) -> DatasetInfo:
     """The info of a data set that is not here, from its suite's file. Raises DataMissing where that leaves it open."""
     train, val, both, test = (dataset.sizes[split] for split in ("train800", "val200", "train800val200", "test"))
     if dataset.layout == CLASS_FOLDERS and dataset.classes and test:
         return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes, 0, 0, test[0])
-    if not (dataset.classes and both and test):
+    classes = 1 if dataset.task == SEGMENTATION else dataset.classes
+    if not (classes and both and test):
         raise missing(dataset, data_root(root))
-    parts = (train[0], val[0]) if train and val else (both[0], 0)
-    return DatasetInfo(dataset.name, dataset.suite, dataset.group, dataset.classes, *parts, test[0])
+    first, rest = (train[0], val[0]) if train and val else (both[0], 0)
+    return DatasetInfo(dataset.name, dataset.suite, dataset.group, classes, first, rest, test[0], dataset.task)
 
 
 def _check(dataset: SuiteDataset, folder: Path, classes: int, sizes: dict[str, int]) -> None:

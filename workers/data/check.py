@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from storage.records import canonical_json
+from storage.records import SEGMENTATION, canonical_json
 from storage.records.whole import write_whole
 from workers.data.catalogue import EMBEDDED_SUITE, class_folders, data_hash, dataset_folder, described
 from workers.data.check_copies import Splits, check_copies
-from workers.data.check_findings import Finding, Level
+from workers.data.check_findings import Finding, Level, some
 from workers.data.check_images import check_images, look_at
 from workers.data.check_lists import check_lists
 from workers.data.class_folders import ClassFolders
@@ -21,6 +21,8 @@ from workers.data.few_shot import few_shot
 from workers.data.folders import SPLITS, read_list, splits_of
 from workers.errors import WorkerError
 from workers.files import RememberedHashes
+from workers.segmentation.images import unfit
+from workers.segmentation.lists import read_pairs, task_of
 
 _REVISION = 1
 """Part of what a remembered report is named by: raised when a check is added or a threshold moves."""
@@ -96,9 +98,11 @@ def _check_class_folders(
 
 
 def _check_files(folder: Path, cache: Path, told: Told) -> tuple[Finding, ...]:
+    has_masks = task_of(folder) == SEGMENTATION
+    read = read_pairs if has_masks else read_list
     has = splits_of(folder)
     listed = {
-        split: list(dict.fromkeys(relative for relative, _ in read_list(folder, split))) if split in has else []
+        split: list(dict.fromkeys(relative for relative, _ in read(folder, split))) if split in has else []
         for split in SPLITS
     }
     every = list(dict.fromkeys(relative for split in SPLITS for relative in listed[split]))
@@ -107,7 +111,16 @@ def _check_files(folder: Path, cache: Path, told: Told) -> tuple[Finding, ...]:
     hashes = RememberedHashes(cache, str(folder.resolve()))
     content = {relative: hashes.of(folder / relative) for relative in readable}
     whole = {split: [relative for relative in names if relative in readable] for split, names in listed.items()}
-    return (*check_images(facts, damaged), *check_copies(Splits(folder, whole, content)))
+    masks = _check_masks(folder) if has_masks else ()
+    return (*check_images(facts, damaged), *check_copies(Splits(folder, whole, content)), *masks)
+
+
+def _check_masks(folder: Path) -> tuple[Finding, ...]:
+    pairs = tuple(dict.fromkeys(pair for split in SPLITS for pair in read_pairs(folder, split)))
+    problems = unfit(folder, pairs)
+    if problems:
+        return (Finding(Level.PROBLEM, f"{len(problems):,} masks do not fit: {some(problems)}", str(folder)),)
+    return (Finding(Level.OK, f"{len(pairs):,} masks are as large as their images"),)
 
 
 def _place(cache: Path, folder: Path, content: str) -> Path:

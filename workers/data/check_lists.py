@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from storage.records import SEGMENTATION
 from workers.data.check_findings import Finding, Level, some
 from workers.data.folders import SPLITS, Listed, lists_of, read_list, splits_of
 from workers.errors import DataUnreadable, WorkerError
+from workers.segmentation.lists import check_pairs, task_of
 
 CLASS_NAMES = "classes.txt"
 _UNBALANCED = 10  # times as many images in the largest class as in the smallest, from which it is worth a note
@@ -19,8 +21,10 @@ def check_lists(folder: Path, classes: int | None, names: tuple[str, ...] = ()) 
     """Findings on lines, labels and splits; a list that cannot be read is a problem and ends the look at the others.
 
     `classes`: how many there must be; None where only `classes.txt`, if it is there, can tell. `names`:
-    of the classes, by label, where folders in the lists may be named by them.
+    of the classes, by label, where folders in the lists may be named by them. Masks have none.
     """
+    if task_of(folder) == SEGMENTATION:
+        return check_pairs(folder)
     lists: dict[str, Listed] = dict.fromkeys(SPLITS, ())
     unreadable = []
     for split in splits_of(folder):

@@ -7,14 +7,14 @@ for a final job's is also the test split: it looks at images only, and a job tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from storage.records import FEATURES, Job, Phase
+from storage.records import FEATURES, SEGMENTATION, Job, Phase
 from workers.data.cache import entry_folder, open_entry
 from workers.data.catalogue import EMBEDDED_SUITE, class_folders, dataset_folder
 from workers.data.class_folders import ClassFolders
@@ -36,6 +36,7 @@ from workers.data.stocks import (
     in_memory,
 )
 from workers.errors import SplitForbidden, Unsupported
+from workers.segmentation.images import MaskedFolder, MaskedImages, open_masked
 from workers.site import Site
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ def open_split(job: Job, split: str, site: Site, progressed: Progressed) -> Spli
     Raises SplitForbidden, and what `cache.open_entry` raises.
     """
     names = _entry_names(job, split, site)
+    if job.dataset.task == SEGMENTATION:
+        return _masked(job, names, site, progressed)
     if SQUASH in names:
         stock = _stock(job, names[SQUASH], site, progressed)
         if isinstance(stock, ImageSet):
@@ -75,6 +78,8 @@ def open_few(job: Job, split: str, site: Site, count: int) -> Split:
     if is_drawn or all(entry_folder(site.cache, name).exists() for name in names.values()):
         whole = open_split(job, split, site, lambda done, total: None)
         return chosen_of(whole, np.arange(min(count, len(whole.labels))))
+    if job.dataset.task == SEGMENTATION:
+        return MaskedFolder(_folder(job, site), names[SQUASH], site.cache).few(count)
     forms = {form: _few(job, name, site, count) for form, name in names.items()}
     if SQUASH in forms and isinstance(few := forms[SQUASH](), ImageSet):
         return few
@@ -90,15 +95,35 @@ def _stock(job: Job, name: EntryName, site: Site, progressed: Progressed) -> Sto
     place = (site.cache, name.key)
     if place not in _open:
         source = cache(partial(_source, job, name, site))
-        bound_bytes = None if site.cache_gib is None else int(site.cache_gib * 2**30)
-        opened = partial(open_entry, site.cache, name, source, progressed, bound_bytes)
+        opened = partial(open_entry, site.cache, name, source, progressed, _bound_bytes(site))
         found: Stock | None = None
         if not job.dataset.name.startswith(_STREAMED):
             found = opened() or _opened_alone(opened, job.dataset.name, split=name.split)
-        while len(_open) >= _OPEN_AT_ONCE:
-            _open.pop(next(iter(_open)))
+        _make_room()
         _open[place] = found or StreamedSet(source(), max(_DECODERS, site.threads))
     return _open[place]
+
+
+def _masked(job: Job, names: Mapping[str, EntryName], site: Site, progressed: Progressed) -> MaskedImages:
+    """Images with their masks, which are squashed and cached, never streamed."""
+    name = names[SQUASH]
+    place = (site.cache, f"{name.key}-masks")
+    found = _open.get(place)
+    if not isinstance(found, MaskedImages):
+        source = MaskedFolder(_folder(job, site), name, site.cache)
+        found = open_masked(source, site.cache, _bound_bytes(site), progressed)
+        _make_room()
+        _open[place] = found
+    return found
+
+
+def _make_room() -> None:
+    while len(_open) >= _OPEN_AT_ONCE:
+        _open.pop(next(iter(_open)))
+
+
+def _bound_bytes(site: Site) -> int | None:
+    return None if site.cache_gib is None else int(site.cache_gib * 2**30)
 
 
 def _opened_alone(opened: Callable[[], Stock | None], dataset: str, split: str) -> Stock | None:
@@ -135,6 +160,8 @@ def _entry_names(job: Job, split: str, site: Site) -> dict[str, EntryName]:
         )
     if job.recipe.image_size is None:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
+    if job.dataset.task == SEGMENTATION and job.recipe.resize != "squash":
+        raise Unsupported(f"recipe.resize is {job.recipe.resize!r}; images with masks are squashed: set resize: squash")
     few, content = few_shot(job.dataset.name), job.dataset.data_hash
     if few is not None and split not in TRAINED:  # the base's own images: its cache serves all subsets
         content = base_content(few, site)
@@ -156,7 +183,11 @@ def _source(job: Job, name: EntryName, site: Site) -> ImageSource:
     if in_folders is not None:
         check_content(in_folders.folder, in_folders.content_hash(site.cache), name.data_hash)
         return ListedSource(in_folders.folder, name, in_folders.listed())
-    return FolderSource(site.data.get(job.dataset.name) or dataset_folder(job.dataset.name), name, site.cache)
+    return FolderSource(_folder(job, site), name, site.cache)
+
+
+def _folder(job: Job, site: Site) -> Path:
+    return site.data.get(job.dataset.name) or dataset_folder(job.dataset.name)
 
 
 def folders_of(job: Job, site: Site) -> ClassFolders | None:

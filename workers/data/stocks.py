@@ -80,6 +80,10 @@ class ImageSet:
     def each(self, orders: Sequence[Indices]) -> Iterator[Images]:
         return (self.images[chosen] for chosen in orders)
 
+    def taken(self, chosen: Indices) -> ImageSet:
+        """Some of the images; one may be taken several times."""
+        return ImageSet(self.images[chosen], self.labels[chosen])
+
     def fitted(self) -> ImageSet:
         return self
 
@@ -171,7 +175,7 @@ class JobSplit:
 def chosen_of(split: Split, indices: Indices) -> Split:
     """A split made of some images of another; an image may come several times."""
     if isinstance(split, ImageSet):
-        return ImageSet(split.images[indices], split.labels[indices])
+        return split.taken(indices)
     return _Chosen(split, indices)
 
 

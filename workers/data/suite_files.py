@@ -25,13 +25,16 @@ from pathlib import Path
 import yaml
 
 from methods.params import did_you_mean
+from storage.records import CLASSIFICATION, SEGMENTATION
 from workers.data.class_names import class_names, shipped_class_names
 from workers.errors import DataUnreadable
 
 SHIPPED = Path(__file__).resolve().parent / "suites"
-_SHIPPED_NAMES = ("vtab1k", "fgvc", "general", "robustness")
+_SHIPPED_NAMES = ("vtab1k", "fgvc", "general", "robustness", "segmentation")
 USERS_FILE = "datasets.yaml"
-METRIC = "top1"
+METRICS = {"top1": CLASSIFICATION, "dice": SEGMENTATION}
+"""What a suite is scored by -> the kind of task that its data sets are."""
+
 _SUITE_KEYS = ("name", "title", "metric", "source", "licence", "datasets")
 _SIZE_KEYS = {"train800": "train", "val200": "val", "train800val200": "trainval", "test": "test"}
 LISTS, CLASS_FOLDERS = "lists", "class_folders"
@@ -62,6 +65,7 @@ class SuiteDataset:
     layout: str = LISTS
     class_names: str = ""
     corruptions: Mapping[str, float] = field(default_factory=dict)
+    task: str = CLASSIFICATION
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -79,7 +83,7 @@ class SuiteDataset:
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """A suite and its data sets in the order of the file; scored by top-1 accuracy."""
+    """A suite and its data sets in the order of the file."""
 
     name: str
     title: str
@@ -95,7 +99,7 @@ class SuiteFile:
 
 @cache
 def shipped_suites() -> tuple[SuiteFile, ...]:
-    """The benchmarks that come with the package: VTAB-1k, FGVC, general, robustness."""
+    """The benchmarks that come with the package: VTAB-1k, FGVC, general, robustness, segmentation."""
     return tuple(suite for name in _SHIPPED_NAMES for suite in read_suites(SHIPPED / f"{name}.yaml"))
 
 
@@ -139,8 +143,9 @@ def _suite(node: yaml.Node, reader: _Reader) -> SuiteFile | None:
         reader.problem(found["name"], "name", f"is {name!r}; expected a name without a slash")
     keys: tuple[str, ...] = ("title", "metric", "source", "licence")
     texts = {key: reader.text(found[key], key) for key in keys if key in found}
-    if texts.get("metric", METRIC) != METRIC:
-        reader.problem(found["metric"], "metric", f"is {texts['metric']!r}; suites are scored by {METRIC}")
+    if texts.get("metric", "top1") not in METRICS:
+        told = f"is {texts['metric']!r}; suites are scored by {' or '.join(METRICS)}"
+        reader.problem(found["metric"], "metric", told)
     rows = reader.mapping(found["datasets"], "datasets", None)
     datasets = tuple(_dataset(f"{name}/{own}", row, texts, reader) for own, row in rows.items())
     return SuiteFile(name, texts.get("title", name), datasets)
@@ -178,6 +183,7 @@ def _dataset(name: str, node: yaml.Node, suite: Mapping[str, str], reader: _Read
         layout=texts.get("layout", LISTS),
         class_names=texts.get("class_names", ""),
         corruptions=reader.errors(found["corruptions"], f"{place}.corruptions") if "corruptions" in found else {},
+        task=METRICS.get(suite.get("metric", "top1"), CLASSIFICATION),
     )
 
 

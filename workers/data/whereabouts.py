@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from storage.records import CLASSIFICATION, SEGMENTATION
 from workers.data.catalogue import EMBEDDED_SUITE, class_folders, dataset_folder, described, group_of, info
 from workers.data.folders import (
     DATA_VARIABLE,
@@ -21,6 +22,7 @@ from workers.data.folders import (
 from workers.data.locations import expected_folder, expected_lists, found_folders
 from workers.data.suite_files import CLASS_FOLDERS, SuiteDataset
 from workers.errors import DataMissing, WorkerError
+from workers.segmentation.lists import masks_hash, read_pairs, task_of
 
 HERE, MISSING, UNUSABLE = "here", "missing", "unusable"
 _KEYS = {split: Path(name).stem for split, name in PLAIN_LISTS.items()}
@@ -47,6 +49,7 @@ class Whereabouts:
     expected: Path | None = None
     source: str = ""
     licence: str = ""
+    task: str = CLASSIFICATION
 
     @property
     def suite(self) -> str:
@@ -79,6 +82,8 @@ def differing_copies(found: Whereabouts, cache: Path | None) -> tuple[Path, ...]
 
 
 def _content(found: Whereabouts, folder: Path, cache: Path | None) -> str:
+    if task_of(folder) == SEGMENTATION:
+        return masks_hash(folder, cache)
     in_folders = None if found.lists else class_folders(found.name, folder=folder)
     return content_hash(folder, cache) if in_folders is None else in_folders.content_hash(cache)
 
@@ -111,6 +116,7 @@ def _of_suite(dataset: SuiteDataset, root: Path | None) -> Whereabouts:
         expected=(root or Path(f"${DATA_VARIABLE}")) / expected_folder(dataset),
         source=dataset.source,
         licence=dataset.licence,
+        task=dataset.task,
     )
 
 
@@ -140,12 +146,13 @@ def _of_local(name: str, root: Path | None) -> Whereabouts:
         problem=problem,
         folders=folders,
         lists=tuple((lists_of(folders[0]) if folders else VTAB_LISTS).values()),
+        task=task_of(folders[0]) if folders else CLASSIFICATION,
     )
 
 
 def _counted(folder: Path) -> dict[str, int | None]:
-    has = splits_of(folder)
-    return {key: len(read_list(folder, split)) if split in has else 0 for split, key in _KEYS.items()}
+    read, has = read_pairs if task_of(folder) == SEGMENTATION else read_list, splits_of(folder)
+    return {key: len(read(folder, split)) if split in has else 0 for split, key in _KEYS.items()}
 
 
 def _counted_in_folders(dataset: SuiteDataset, root: Path | None) -> dict[str, int | None]:

@@ -103,7 +103,7 @@ def test_no_spelling_means_two_sets_of_one_suite(root):
         ("vtab1k/cifr100", "Did you mean 'vtab1k/cifar100'"),
         ("@vtab1k/naturl", "Did you mean 'natural'"),
         ("@vtab/*", "Did you mean 'vtab1k'"),
-        ("nowhere/cats", "known suites: embedded, vtab1k, fgvc, general, robustness, local"),
+        ("nowhere/cats", "known suites: embedded, vtab1k, fgvc, general, robustness, segmentation, local"),
     ],
 )
 def test_a_wrong_name_of_a_benchmark_says_what_was_meant(root, pattern, words):
@@ -213,7 +213,7 @@ def test_all_that_is_wrong_with_a_users_suite_is_said_at_once_with_lines(root):
         expand("@my/*", root)
     lines = [line.partition("datasets.yaml, ")[2] for line in str(raised.value).splitlines()]
     assert lines == [
-        "line 2: metric: is 'map'; suites are scored by top1",
+        "line 2: metric: is 'map'; suites are scored by top1 or dice",
         "line 4: datasets.birds.foldr: is no key here. Did you mean 'folder'?",
         "line 5: datasets.moths.test: is some; expected a positive whole number",
         "line 6: datasets.a/b: expected a name without a slash",
