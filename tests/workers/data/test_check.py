@@ -257,3 +257,30 @@ def test_wbc4_has_turned_copies_between_train_and_val():
     found = near_copies(SHARED / "wbc4", lines["val200"][:12], lines["train800"][:200])
     assert found
     assert found[0][2] >= 0.7
+
+
+def _with_second_copies(folder: Path) -> Path:
+    """As NOAH's script writes a task: train800val200 lists copies in a folder of its own."""
+    lines = (folder / "train800val200.txt").read_text().splitlines()
+    place = folder / "images" / "train800val200"
+    place.mkdir()
+    for number, line in enumerate(lines):
+        relative, _, label = line.rpartition(" ")
+        (place / f"{number:06d}.png").write_bytes((folder / relative).read_bytes())
+        lines[number] = f"images/train800val200/{number:06d}.png {label}\n"
+    (folder / "train800val200.txt").write_text("".join(lines))
+    return place
+
+
+def test_a_joint_list_of_second_copies_is_the_sum_of_its_parts(folder, check):
+    _with_second_copies(folder)
+    assert check().is_trusted
+    refuse_broken("local/corners", folder, None)
+
+
+def test_a_joint_list_of_other_images_is_not(folder):
+    place = _with_second_copies(folder)
+    (place / "000003.png").write_bytes((folder / "images" / "test" / "000.png").read_bytes())
+    assert "is not train800 and val200 together" in _said(check_lists(folder, None), Level.PROBLEM)
+    (place / "000003.png").unlink()
+    assert "is not train800 and val200 together" in _said(check_lists(folder, None), Level.PROBLEM)
