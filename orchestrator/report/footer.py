@@ -15,20 +15,28 @@ _SELECTION = {
 _DICE = "Dice of the foreground per image, then the mean over images; an image without foreground in both has 100."
 
 
+_OF_1000 = ("vtab1k", "embedded")
+"""Suites whose splits have the sizes in their names; elsewhere these are the names of roles."""
+
+_ROLES = {"train800val200": "train+val", "train800": "train", "val200": "val"}
+
 _OWN = "each task's own training images"
 
 
 def section_title(section: Section) -> str:
     """One line: suite, what the cells are, how they were measured."""
     score = f"test {SCORE_WORDS[section.task]} (%), mean±std over {_seeds(section)}"
-    return f"{section.suite}: {score}; {protocol_words(section.protocol)}"
+    return f"{section.suite}: {score}; {protocol_words(section.protocol, section.suite)}"
 
 
-def protocol_words(protocol: Protocol) -> str:
-    """The protocol as a reader says it."""
+def protocol_words(protocol: Protocol, suite: str) -> str:
+    """The protocol of a suite's section as a reader says it."""
     selection = _SELECTION.get(protocol.selection, f"selection {protocol.selection}")
-    train = f"{protocol.trained_on} {protocol.train_split}" if protocol.trained_on else protocol.train_split
-    return f"{selection}, {train} -> {protocol.score_split}, {protocol.precision}, resize {protocol.resize}"
+    source = protocol.trained_on or suite
+    names = {} if source.partition("/")[0].partition("@")[0] in _OF_1000 else _ROLES
+    train, score = (names.get(split, split) for split in (protocol.train_split, protocol.score_split))
+    train = f"{protocol.trained_on} {train}" if protocol.trained_on else train
+    return f"{selection}, {train} -> {score}, {protocol.precision}, resize {protocol.resize}"
 
 
 def section_lines(section: Section) -> list[str]:
