@@ -133,7 +133,7 @@ class LiveTable:
 def _table(progress: SweepProgress, slots: int) -> Table:
     table = Table(title=headline(progress, slots), title_justify="left", box=None, pad_edge=False)
     table.add_column("row", overflow="fold")
-    for name in ("done", "failed", "best top-1 %"):
+    for name in ("done", "failed", "best %"):
         table.add_column(name, justify="right")
     table.add_column("now", overflow="ellipsis", no_wrap=True)
     now: dict[str, list[str]] = {}
