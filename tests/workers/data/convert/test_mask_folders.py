@@ -23,17 +23,21 @@ def write_kvasir(folder: Path, count: int, ending: str = "jpg") -> Path:
 
 def test_kvasir_is_split_880_to_120_the_same_for_everybody(tmp_path, root, take):
     source = write_kvasir(tmp_path / "Kvasir-SEG", 1000)
-    converted = take(source, "kvasir")
+    converted = take(source, "segmentation/kvasir_seg")
     assert (converted.kind, dict(converted.sizes)) == ("kvasir", {"train": 792, "val": 88, "test": 120})
-    test = listed(root / "kvasir", "test.txt")
+    test = listed(root / "segmentation" / "kvasir_seg", "test.txt")
     names = [f"images/c{index:04d}.jpg" for index in range(1000)]
     ranked = sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).digest())
     assert [image for image, _ in test] == sorted(ranked[:120])
     assert all(mask == image.replace("images", "masks") for image, mask in test)
-    assert card(root / "kvasir")["lists"]["test"] == [image for image, _ in test]
-    assert (root / "kvasir" / "masks" / "c0007.jpg").read_bytes() == (source / "masks" / "c0007.jpg").read_bytes()
+    assert card(root / "segmentation" / "kvasir_seg")["lists"]["test"] == [image for image, _ in test]
+    assert (root / "segmentation" / "kvasir_seg" / "masks" / "c0007.jpg").read_bytes() == (
+        source / "masks" / "c0007.jpg"
+    ).read_bytes()
     take(source.rename(tmp_path / "elsewhere"), "again", kind="kvasir")
-    assert (root / "again" / "test.txt").read_bytes() == (root / "kvasir" / "test.txt").read_bytes()
+    assert (root / "again" / "test.txt").read_bytes() == (
+        root / "segmentation" / "kvasir_seg" / "test.txt"
+    ).read_bytes()
 
 
 def test_masks_of_another_ending_belong_to_their_images(tmp_path, root, take):
