@@ -5,6 +5,7 @@ from storage.records.job import FEATURES, SCHEMA, ArtifactKey, BackboneRef, Data
 from storage.records.metrics import METRICS, SPEED_METRICS, Metric
 from storage.records.recipe import Recipe
 from storage.records.result import EpochMetrics, Failure, FailureClass, Lease, Result, Status
+from storage.records.tuned import Trial, Tuned
 
 __all__ = [
     "FEATURES",
@@ -26,6 +27,8 @@ __all__ = [
     "Recipe",
     "Result",
     "Status",
+    "Trial",
+    "Tuned",
     "Value",
     "canonical_json",
     "digest",
