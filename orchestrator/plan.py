@@ -22,6 +22,8 @@ from orchestrator.plan_variants import Variant, shared_train, variants
 from orchestrator.resolve import UNKNOWN, Backbone, Lookup
 from orchestrator.spec import Rule, SweepSpec
 from orchestrator.spec_problems import SpecError, path_text
+from orchestrator.tuning.cells import Cell, Point
+from orchestrator.tuning.planning import tuned_cells
 from storage.records import DatasetRef, Job
 from storage.store import Entry
 
@@ -59,8 +61,8 @@ class Counts:
 class Plan:
     """`entries` can be stored and run; `unresolved` wait for what `missing` lists, and have no identity yet.
 
-    `weights`: hash -> file, for backbones whose weights the spec gives by path (a Site needs it). `blocker`: why
-    `run` must refuse this plan though it can be shown; "" when it can run.
+    `weights`: hash -> file, for backbones whose weights the spec gives by path (a Site needs it). `cells`: what is
+    tuned; there the entries stand for the final jobs, at values that the search will change.
     """
 
     spec: SweepSpec
@@ -70,7 +72,7 @@ class Plan:
     refused: tuple[Refusal, ...]
     counts: Counts
     weights: Mapping[str, Path]
-    blocker: str = ""
+    cells: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ class _Planner:
         self.maker = JobMaker(lookup)
         self.counts = Counts()
         self.refused: dict[tuple[str, str, str], int] = {}
+        self.points: dict[tuple[int, int, str], Point] = {}
         self._resolved: dict[tuple[int, int, tuple[int, ...]], Resolved] = {}
 
     def plan(self) -> Plan:
@@ -159,6 +162,7 @@ class _Planner:
         cells = [self._cells(block) for block in self.blocks]
         _stop(self.lookup)
         entries = self._entries(cells)
+        tuned = tuned_cells(self.lookup, self.points.values())
         _stop(self.lookup)
         measured = measure_entries(spec.measure, entries, self.lookup.catalogue.device)
         self.counts.measure, entries = len(measured), entries + measured
@@ -171,7 +175,6 @@ class _Planner:
             for one in block.backbones
             if one.weights is not None and one.ref.weights_hash != UNKNOWN
         }
-        blocker = "" if spec.tune is None else "tune: is read and checked, but this version cannot tune yet"
         return Plan(
             spec=spec,
             entries=tuple(entry for entry, is_resolved in entries if is_resolved),
@@ -180,7 +183,7 @@ class _Planner:
             refused=refused,
             counts=self.counts,
             weights=weights,
-            blocker=blocker,
+            cells=tuned,
         )
 
     def _cells(self, block: Block) -> list[_Cell]:
@@ -259,7 +262,6 @@ class _Planner:
         counts, limit = self.counts, self.lookup.spec.max_jobs
         found: list[tuple[Entry, bool]] = []
         seen: set[str] = set()
-        rows: set[tuple[int, int, str]] = set()
         for points in self._points(cells):
             jobs: list[tuple[Job, _Cell, Resolved]] = []
             for cell, seed, resolved in points:
@@ -268,7 +270,8 @@ class _Planner:
                     counts.duplicates += 1
                     continue
                 seen.add(job.job_id)
-                rows.add((id(cell.variant), id(cell.backbone), cell.dataset.name))
+                point = Point(cell.row, cell.variant, cell.backbone, cell.dataset)
+                self.points.setdefault(point.key, point).seeds.append((seed, resolved.changes))
                 jobs.append((job, cell, resolved))
                 for key in job.needs:
                     if key.key_id not in seen:
@@ -281,7 +284,7 @@ class _Planner:
                 break
             for job, cell, resolved in jobs:
                 found.append(self._entry(job, cell, resolved, len(found)))
-        counts.cells = len(rows)
+        counts.cells = len(self.points)
         return found
 
     def _entry(self, job: Job, cell: _Cell, resolved: Resolved, order: int) -> tuple[Entry, bool]:

@@ -37,6 +37,7 @@ class Resolved:
     needs: tuple[tuple[str, int, Params], ...]
     shares_features: bool
     refusal: str | None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass
@@ -44,6 +45,7 @@ class JobMaker:
     """Makes jobs, with what many of them share made once."""
 
     lookup: Lookup
+    phase: Phase | None = None  # None: the spec's
     _keys: dict[tuple[object, ...], ArtifactKey] = field(default_factory=dict)
 
     def resolve(self, variant: Variant, backbone: Backbone, changes: tuple[Change, ...]) -> Resolved:
@@ -72,12 +74,12 @@ class JobMaker:
         # Raw pixels cost nothing to make, and their features are larger than the images.
         is_plain = recipe.sees_images_as_they_are and (backbone.facts is None or backbone.facts.macs > 0)
         shares = is_plain and all(facts.keeps_features for facts in variant.methods)
-        return Resolved(calls, recipe, resources, needs, shares, refusal)
+        return Resolved(calls, recipe, resources, needs, shares, refusal, changes)
 
     def job(self, resolved: Resolved, backbone: Backbone, dataset: DatasetRef, seed: int) -> Job:
         """The job at that point."""
         spec = self.lookup.spec
-        phase = Phase(spec.phase)
+        phase = self.phase or Phase(spec.phase)
         train_split, score_split = _SPLITS[phase]
         read = (resolved, backbone, dataset)
         needs = [self._of_method(need, (*read, train_split), seed) for need in resolved.needs]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.plan import Plan
 from orchestrator.plan_estimate import Estimate, estimate
+from orchestrator.tuning.planning import trials_to_run
 from storage.records import Job, Status
 from storage.store import Entry, JobState, Store
 
@@ -15,7 +17,8 @@ from storage.store import Entry, JobState, Store
 @dataclass(frozen=True)
 class PlanReport:
     """`known`: planned jobs in the store by status. `added` and `dropped` compare with the stored sweep of that name
-    (None when the store has none); `stale` are its results of older revisions of a method or of the trainer."""
+    (None when the store has none); `stale` are its results of older revisions of a method or of the trainer.
+    `trials`: how many each study of a tuned cell has already."""
 
     plan: Plan
     known: Counter[Status]
@@ -24,6 +27,7 @@ class PlanReport:
     added: tuple[Entry, ...] | None
     dropped: tuple[JobState, ...] | None
     stale: tuple[JobState, ...]
+    trials: Mapping[str, int] = field(default_factory=dict)
 
 
 def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
@@ -33,6 +37,7 @@ def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
     todo = [entry for entry, job_id in zip(plan.entries, ids, strict=True) if known.get(job_id) is not Status.DONE]
     finished = store.jobs(status=Status.DONE) if todo else []
     stored = store.jobs(plan.spec.name) if plan.spec.name in store.sweeps() else None
+    trials = Counter(one.study for one in store.trials(cell.study for cell in plan.cells if cell.is_resolved))
     planned = set(ids)
     dropped = None if stored is None else tuple(state for state in stored if state.job.job_id not in planned)
     before = set() if stored is None else {state.job.job_id for state in stored}
@@ -40,10 +45,11 @@ def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
         plan=plan,
         known=Counter(known.values()),
         todo=len(todo),
-        estimate=estimate(todo, finished, catalogue),
+        estimate=estimate([*todo, *trials_to_run(plan.cells, trials)], finished, catalogue),
         added=None if stored is None else tuple(one for one in plan.entries if one.job.job_id not in before),
         dropped=dropped,
         stale=_stale(plan, dropped or ()),
+        trials=trials,
     )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from orchestrator.plan import Counts, Plan
 from orchestrator.plan_report import PlanReport
-from storage.records import Phase, Status
+from orchestrator.tuning.plan_text import tuning_lines, tuning_record
+from storage.records import Status
 from storage.store import Entry, JobState
 
 JSON_VERSION = 1
@@ -31,13 +32,12 @@ def formula(counts: Counts) -> str:
 def plan_text(report: PlanReport, show: int, *, diff: bool) -> str:
     """The plan as `sweepboard plan` prints it, with the first `show` jobs."""
     plan = report.plan
-    lines = [f"{plan.spec.name}: {formula(plan.counts)}", *_rules(plan), *_studies(plan)]
-    if not plan.blocker:
-        lines += [_shared(plan)] if plan.counts.prepare else []
-        lines += _cache(report)
-        lines += [f"time: {report.estimate}"] if plan.entries else []
-        lines += _diff(report) if diff else []
-        lines += _listing([*plan.entries, *plan.unresolved], show)
+    lines = [f"{plan.spec.name}: {formula(plan.counts)}", *_rules(plan), *tuning_lines(plan, report.trials)]
+    lines += [_shared(plan)] if plan.counts.prepare else []
+    lines += _cache(report)
+    lines += [f"time: {report.estimate}"] if plan.entries else []
+    lines += _diff(report) if diff else []
+    lines += _listing([*plan.entries, *plan.unresolved], show)
     return "\n".join(lines)
 
 
@@ -61,7 +61,7 @@ def plan_record(report: PlanReport, show: int) -> dict[str, Any]:
         "added": None if report.added is None else [entry.job.job_id for entry in report.added],
         "dropped": None if report.dropped is None else [state.job.job_id for state in report.dropped],
         "stale": [state.job.job_id for state in report.stale],
-        "blocker": plan.blocker,
+        "tune": tuning_record(plan, report.trials),
         "jobs": [_job(entry, is_resolved=id(entry) not in unresolved) for entry in jobs[:show]],
     }
 
@@ -97,27 +97,6 @@ def _rules(plan: Plan) -> list[str]:
     for one in plan.refused[:_MOST_LINES]:
         lines.append(f"  refused: {one.row} on {one.backbone} ({one.jobs} jobs): {one.reason}")
     return lines + _more(len(plan.refused), "refused combinations")
-
-
-def _studies(plan: Plan) -> list[str]:
-    tune = plan.spec.tune
-    if tune is None:
-        return []
-    space = ", ".join(tune.space) or "the methods' own"
-    cells = dict.fromkeys(f"{one.row}  {one.job.backbone.name}  {one.job.dataset.name}" for one in _final(plan))
-    return [
-        f"tune: {plan.counts.cells} cells, {tune.trials} trials each ({tune.sampler}, pruner {tune.pruner}; {space}),",
-        f"  then {plan.counts.jobs} final jobs. {plan.blocker}",
-        "cells:",
-        *(f"  {cell}" for cell in list(cells)[:_MOST_LINES]),
-        *_more(len(cells), "cells"),
-        *(f"missing here: {text}" for text in plan.missing),
-    ]
-
-
-def _final(plan: Plan) -> list[Entry]:
-    every = sorted([*plan.entries, *plan.unresolved], key=lambda entry: entry.order)
-    return [entry for entry in every if entry.job.phase in (Phase.FINAL, Phase.SEARCH)]
 
 
 def _shared(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from storage.records import Job, Phase, Result, Status
-from storage.store import JobState
+from storage.store import Entry, JobState
 
 
 @dataclass
@@ -53,6 +53,15 @@ class SweepProgress:
                 progress.already_done += state.status is Status.DONE
         return progress
 
+    def joined(self, entries: Iterable[Entry]) -> None:
+        """Count jobs that came to the sweep while it ran."""
+        for entry in entries:
+            if entry.job.job_id not in self._row_of:
+                row = row_title(entry.job, entry.row)
+                self._row_of[entry.job.job_id] = row
+                self.rows.setdefault(row, RowProgress()).total += 1
+                self._left[entry.job.job_id] = _cost_group(entry.job)
+
     @property
     def total(self) -> int:
         return sum(row.total for row in self.rows.values())
@@ -73,7 +82,7 @@ class SweepProgress:
         row = self.rows[self._row_of[job_id]]
         self.running.pop(job_id, None)
         group = self._left.pop(job_id, "")
-        if result.status is Status.DONE:
+        if result.status in (Status.DONE, Status.PRUNED):
             row.done += 1
             score = result.metrics.get("test_top1_pct", result.metrics.get("val_top1_pct"))
             if score is not None:

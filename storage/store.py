@@ -115,6 +115,9 @@ class Store(Protocol):
     def trials(self, studies: Iterable[str]) -> list[Trial]:
         """The trials of those studies, by study and number; a study without any is unknown, which is no error."""
 
+    def studies(self, sweep: str) -> tuple[str, ...]:
+        """Studies that have a trial whose job is in the sweep, in the order of their jobs. Raises UnknownSweep."""
+
     def sweeps(self) -> tuple[str, ...]:
         """Names of all sweeps, oldest first."""
 

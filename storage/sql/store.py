@@ -41,6 +41,10 @@ class SqlStore:
         with self._database.read() as conn:
             return asked.of_studies(conn, studies)
 
+    def studies(self, sweep: str) -> tuple[str, ...]:
+        with self._database.read() as conn:
+            return asked.studies(conn, sweep)
+
     def sweeps(self) -> tuple[str, ...]:
         with self._database.read() as conn:
             return reading.sweep_names(conn)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select
 
 from storage.records import Trial
 from storage.sql.engine import Work
@@ -61,6 +61,19 @@ def of_studies(conn: Connection, studies: Iterable[str]) -> list[Trial]:
         query = select(trials).where(trials.c.study.in_(portion)).order_by(trials.c.study, trials.c.number)
         found += [_trial(row) for row in conn.execute(query)]
     return found
+
+
+def studies(conn: Connection, sweep: str) -> tuple[str, ...]:
+    """See `Store.studies`."""
+    require_sweep(conn, sweep)
+    query = (
+        select(trials.c.study)
+        .join(sweep_jobs, sweep_jobs.c.job_id == trials.c.job_id)
+        .where(sweep_jobs.c.sweep == sweep)
+        .group_by(trials.c.study)
+        .order_by(func.min(sweep_jobs.c.ordinal), trials.c.study)
+    )
+    return tuple(conn.scalars(query))
 
 
 def _row(trial: Trial, now_s: float) -> dict[str, Any]:

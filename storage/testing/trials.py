@@ -63,6 +63,14 @@ class TrialContract(StoreFixtures):
         one.close()
         two.close()
 
+    def test_a_sweep_has_the_studies_that_its_jobs_were_asked_by(self, store: Store) -> None:
+        save(store, sweep="other")
+        save(store)
+        store.extend("s", entries_of(sample_job(0), sample_job(1)), [trial(0, 1, study="b" * 16), trial(0, 0)])
+        assert (store.studies("s"), store.studies("other")) == (("a" * 16, "b" * 16), ())
+        with pytest.raises(UnknownSweep):
+            store.studies("nope")
+
     def test_a_trial_whose_values_cannot_be_run_has_no_job(self, store: Store) -> None:
         save(store)
         refused = Trial("a" * 16, 0, None, {"tome.r": 99}, refusal="more tokens than there are")
