@@ -167,7 +167,7 @@ class Loop:
     def _handle(self, event: PoolEvent | None) -> None:
         flight = None if event is None else self._in_flight.get(event.job_id)
         if event is None or flight is None or flight.lease.epoch != event.lease_epoch:
-            self._may_grow = self._may_grow or event is None  # another driver may have finished something
+            self._may_grow = self._may_grow or not self._in_flight  # another driver may have finished something
             self.watch(self.progress, None)
             return
         if isinstance(event, Progress):
@@ -245,6 +245,7 @@ class Loop:
         if now_s - self._renewed_s < _RENEW_EVERY_S:
             return
         self._renewed_s = now_s
+        self._may_grow = True
         self.store.expire()
         held = [flight.lease for flight in (*self._in_flight.values(), *self._claimed)]
         valid = self.store.renew([*held, *self._retries.leases], LEASE_S)

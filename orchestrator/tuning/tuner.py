@@ -7,7 +7,8 @@ same trials.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from importlib.util import find_spec
 
 from orchestrator.errors import UsageError
 from orchestrator.tuning.cells import Cell
@@ -27,7 +28,7 @@ class Tuner:
         self._store, self._sweep = store, sweep
         recorded = store.trials(cell.study for cell in cells)
         self.studies = [StudyRun(cell, [one for one in recorded if _is_of(one, cell)]) for cell in cells]
-        self._catch_up()
+        self._catch_up(self.studies)
 
     def members(self) -> list[Entry]:
         """The entries that the sweep has by now: trials asked in earlier runs, and final jobs of finished studies."""
@@ -44,12 +45,12 @@ class Tuner:
 
     def more(self) -> Sequence[Entry]:
         """See Guide. One pass: outcomes, then new trials until every study waits, then final jobs."""
-        self._catch_up()
+        self._catch_up(self.studies)
         joined: list[Entry] = []
         for study in self.studies:
             while study.may_ask:
                 joined += self._ask(study)
-                self._catch_up_with(study)  # what is asked may be known already
+                self._catch_up([study])  # what is asked may be known already
         for study in self.studies:
             finals = self._finals(study)
             if finals:
@@ -109,20 +110,22 @@ class Tuner:
             log.info("%s: trial %d ties with %s; taken by loss, size, number", _named(study), best.number, tied)
         return entries
 
-    def _catch_up(self) -> None:
-        for study in self.studies:
-            self._catch_up_with(study)
-
-    def _catch_up_with(self, study: StudyRun) -> None:
+    def _catch_up(self, studies: Sequence[StudyRun]) -> None:
         """Tell what has ended, in the order of the trials, until nothing more can be told."""
-        while ready := self._ended(study.next_to_tell()):
-            for job_id in ready:
-                state = self._store.job(job_id)
-                study.ended(job_id, state.result or Result(job_id=job_id, status=state.status))
+        waiting = list(studies)
+        while waiting:
+            asked = {job_id for study in waiting for job_id in study.next_to_tell()}
+            known = self._store.known(asked)
+            ended = {job_id for job_id, status in known.items() if status.is_finished}
+            waiting = [study for study in waiting if self._tell(study, ended)]
 
-    def _ended(self, job_ids: Sequence[str]) -> list[str]:
-        known = self._store.known(job_ids)
-        return [job_id for job_id in job_ids if known.get(job_id, Status.PENDING).is_finished]
+    def _tell(self, study: StudyRun, ended: Container[str]) -> bool:
+        """Whether there was anything to tell this study."""
+        ready = [job_id for job_id in study.next_to_tell() if job_id in ended]
+        for job_id in ready:
+            state = self._store.job(job_id)
+            study.ended(job_id, state.result or Result(job_id=job_id, status=state.status))
+        return bool(ready)
 
 
 def _is_of(trial: Trial, cell: Cell) -> bool:
@@ -136,7 +139,6 @@ def _named(study: StudyRun) -> str:
 
 
 def _require_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise UsageError("tuning needs Optuna: pip install 'sweepboard[tune]'") from error
+    """It loads with the first study."""
+    if find_spec("optuna") is None:
+        raise UsageError("tuning needs Optuna: pip install 'sweepboard[tune]'")

@@ -9,12 +9,13 @@ import pytest
 
 from orchestrator.commands import COMMANDS
 
-HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "sklearn")
+HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "sklearn", "optuna")
 TORCH_FREE = (
     "orchestrator.cli",
     *(f"orchestrator.commands.{name}" for name in COMMANDS),
     "orchestrator.loop",
     "orchestrator.plan",
+    "orchestrator.tuning.tuner",
     "methods.api",
     "methods.registry",
     "workers.backbone_facts",

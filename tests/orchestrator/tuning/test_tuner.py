@@ -1,0 +1,184 @@
+"""The tuner in the loop, in virtual time: the same trials whatever happens to the driver, and the best ones run."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from orchestrator.tuning.outcomes import DIVERGED, PRUNED
+from storage.records import FailureClass, Phase, Status
+from tests.orchestrator.tuning.searches import EPOCHS, SPACE, Killed, Search, spec_text, trained
+from workers.pools.scripted import Answer, failed
+
+
+@pytest.fixture
+def search(tmp_path):
+    searches = []
+
+    def make(tune=f"trials: 12, {SPACE}", slots=4, script=trained, **options):
+        searches.append(Search(spec_text(tune, **options), tmp_path, slots, script))
+        return searches[-1]
+
+    yield make
+    for one in searches:
+        one.store.close()
+
+
+def test_every_cell_gets_its_trials_and_then_its_best_values_with_every_seed(search):
+    one = search()
+    outcome = one.drive()
+    assert [len(trials) for trials in one.trials().values()] == [12, 12]
+    finals = one.finals()
+    assert len(finals) == 4
+    assert (outcome.failed, outcome.blocked) == (0, 0)
+    for study in one.tuner.studies:
+        best = max(outcome.score for outcome in study.outcomes if outcome.state == "done")
+        assert study.outcomes[study.best.number].score == best
+        values = study.trials[study.best.number].params
+        for seed in (0, 1):
+            lr, methods = finals[study.cell.point.dataset.name, seed]
+            assert lr == pytest.approx(values["train.lr"])
+            assert dict(methods[0].params)["connections_per_neuron"] == values["gps.connections_per_neuron"]
+
+
+def test_data_sets_are_tuned_apart(search):
+    one = search(f"trials: 20, {SPACE}, pruner: none")
+    one.drive()
+    chosen = {
+        dataset: dict(methods[0].params)["connections_per_neuron"]
+        for (dataset, _), (_, methods) in one.finals().items()
+    }
+    assert chosen["embedded/digits"] < chosen["embedded/location"]
+
+
+@pytest.mark.parametrize(
+    "tune",
+    [
+        f"trials: 12, {SPACE}",
+        f"trials: 12, {SPACE}, parallel: 3, pruner: hyperband",
+        f"trials: 12, {SPACE}, parallel: 2, pruner: successive_halving",
+        f"trials: 14, {SPACE}, sampler: nsga2, pruner: none",
+        f"trials: 14, {SPACE}, sampler: random, parallel: 2",
+        "sampler: grid, space: {lr: {choice: [1e-3, 3e-3, 1e-1]}, gps.connections_per_neuron: {int: [3, 6]}}",
+    ],
+)
+def test_a_driver_killed_ten_times_ends_with_the_same_trials_and_runs_none_twice(search, tune):
+    whole = search(tune)
+    whole.drive()
+    broken, moments = search(tune), random.Random(tune)
+    for _ in range(10):
+        with pytest.raises(Killed):
+            broken.drive(kill_after=moments.randrange(3, 30))
+    outcome = broken.drive()
+    assert broken.trials() == whole.trials()
+    assert broken.finals() == whole.finals()
+    assert outcome.blocked == 0
+    ended = Counter(
+        event.job_id
+        for event in broken.store.events(limit=100_000)
+        if event.kind in ("job_done", "job_pruned", "job_failed")
+    )
+    assert set(ended.values()) == {1}
+    assert set(ended) == {job_id for job_id, _ in whole.attempts}
+
+
+def test_how_fast_jobs_are_and_how_many_run_at_a_time_changes_no_trial(search):
+    hurry = random.Random(0)
+
+    def at_any_speed(job, epoch):
+        answer = trained(job, epoch)
+        return Answer(answer.duration_s * hurry.uniform(0.1, 5.0), answer.result, answer.failure, answer.epochs)
+
+    tune = f"trials: 12, {SPACE}, parallel: 3, pruner: successive_halving"
+    one, other = search(tune, slots=2), search(tune, slots=9, script=at_any_speed)
+    one.drive()
+    other.drive()
+    assert one.trials() == other.trials()
+
+
+def test_the_same_sweep_again_asks_and_runs_nothing(search):
+    one = search()
+    one.drive()
+    before, made = one.trials(), len(one.attempts)
+    assert one.drive().ran == 0
+    assert (one.trials(), len(one.attempts)) == (before, made)
+    assert one.tuner.is_finished
+
+
+def test_a_larger_budget_goes_on_where_the_smaller_one_ended(search, tmp_path):
+    one = search(f"trials: 6, {SPACE}")
+    one.drive()
+    few = one.trials()
+    one.text = spec_text(f"trials: 10, {SPACE}")
+    one.drive()
+    assert {cell: trials[:6] for cell, trials in one.trials().items()} == few
+    assert {len(trials) for trials in one.trials().values()} == {10}
+    finals = [state for state in one.store.jobs("s") if state.job.phase is Phase.FINAL]
+    assert len(finals) == 4  # those of the smaller budget have left the sweep where the best values changed
+    assert {state.tuned.trials for state in finals} == {10}
+
+
+def test_a_budget_in_hours_ends_a_study(search):
+    one = search(f"hours: 0.1, {SPACE}, pruner: none", datasets="[embedded/digits]")
+    one.drive()
+    (study,) = one.tuner.studies
+    spent_s = [outcome.wall_s for outcome in study.outcomes]
+    assert sum(spent_s) >= 360 > sum(spent_s[:-1])
+
+
+def test_a_job_that_two_trials_ask_for_runs_once(search):
+    one = search("trials: 12, space: {gps.connections_per_neuron: {int: [3, 5]}}", datasets="[embedded/digits]")
+    one.drive()
+    ((_, trials),) = one.trials().items()
+    ids = Counter(job_id for _, job_id, _ in trials)
+    assert (len(trials), len(ids)) == (12, 3)
+    assert len(one.states(Status.DONE)) + len(one.states(Status.PRUNED)) == 3
+    assert max(Counter(one.attempts).values()) == 1
+
+
+def test_diverged_trials_are_told_so_that_the_search_leaves_their_region(search):
+    one = search("trials: 30, pruner: none, space: {lr: {log: [1e-4, 10]}}", datasets="[embedded/digits]")
+    outcome = one.drive()
+    (study,) = one.tuner.studies
+    diverged = [number for number, one in enumerate(study.outcomes) if one.state == DIVERGED]
+    assert outcome.failed == 0  # a search that found values has not failed
+    early, late = sum(number < 10 for number in diverged), sum(number >= 20 for number in diverged)
+    assert early > late
+
+
+def test_a_study_without_any_value_fails_the_sweep_and_adds_no_final_job(search):
+    one = search(f"trials: 3, {SPACE}", script=failing)
+    outcome = one.drive()
+    assert (len(one.finals()), outcome.blocked) == (0, 0)
+    assert outcome.failed == 6
+
+
+def failing(job, epoch):
+    return trained(job, epoch) if job.phase is Phase.PREPARE else Answer(1.0, failed(job, FailureClass.USER_ERROR))
+
+
+@pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband"])
+def test_pruned_jobs_end_early_and_are_recorded_with_the_epochs_they_trained(search, pruner):
+    one = search(f"trials: 14, {SPACE}, sampler: random, pruner: {pruner}", datasets="[embedded/digits]")
+    one.drive()
+    pruned = one.states(Status.PRUNED)
+    assert pruned
+    for state in pruned:
+        curve = one.store.epochs(state.job.job_id)
+        assert [epoch.epoch for epoch in curve] == list(range(1, len(curve) + 1))
+        assert len(curve) < EPOCHS
+        assert state.result.facts["pruned_after_epoch"] == str(len(curve))
+    told = [outcome for study in one.tuner.studies for outcome in study.outcomes if outcome.state == PRUNED]
+    assert len(told) == len(pruned)
+
+
+def test_a_pruner_saves_time_and_its_best_values_are_nearly_as_good(search):
+    best = {}
+    for pruner in ("none", "median"):
+        one = search(f"trials: 24, {SPACE}, pruner: {pruner}", slots=1, datasets="[embedded/digits]")
+        began_s = one.clock()
+        one.drive()
+        scores = [study.outcomes[study.best.number].score for study in one.tuner.studies]
+        best[pruner] = (one.clock() - began_s, sum(scores))
+    assert best["median"][0] < 0.9 * best["none"][0]
+    assert best["median"][1] > best["none"][1] - 2
