@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.plan import Plan
 from orchestrator.plan_estimate import Estimate, estimate
 from orchestrator.tuning.planning import trials_to_run
-from storage.records import Job, Status
+from storage.records import Job, Phase, Status
 from storage.store import Entry, JobState, Store
 
 
@@ -39,7 +39,7 @@ def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
     stored = store.jobs(plan.spec.name) if plan.spec.name in store.sweeps() else None
     trials = Counter(one.study for one in store.trials(cell.study for cell in plan.cells if cell.is_resolved))
     planned = set(ids)
-    dropped = None if stored is None else tuple(state for state in stored if state.job.job_id not in planned)
+    dropped = None if stored is None else tuple(state for state in stored if _is_dropped(state, planned, plan))
     before = set() if stored is None else {state.job.job_id for state in stored}
     return PlanReport(
         plan=plan,
@@ -51,6 +51,12 @@ def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
         stale=_stale(plan, dropped or ()),
         trials=trials,
     )
+
+
+def _is_dropped(state: JobState, planned: Container[str], plan: Plan) -> bool:
+    """Jobs that a search has added are not in the plan, and are no change of it."""
+    of_search = state.tuned is not None or state.job.phase in (Phase.SEARCH, Phase.PREPARE, Phase.MEASURE)
+    return state.job.job_id not in planned and not (plan.cells and of_search)
 
 
 def _stale(plan: Plan, dropped: tuple[JobState, ...]) -> tuple[JobState, ...]:
