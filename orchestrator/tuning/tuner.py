@@ -140,5 +140,9 @@ def _named(study: StudyRun) -> str:
 
 def _require_optuna() -> None:
     """It loads with the first study."""
-    if find_spec("optuna") is None:
+    try:
+        found = find_spec("optuna")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
         raise UsageError("tuning needs Optuna: pip install 'sweepboard[tune]'")

@@ -2,12 +2,14 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.tuning.outcomes import DIVERGED, PRUNED
+from orchestrator.tuning.tuner import Tuner
 from storage.records import FailureClass, Phase, Status
-from tests.orchestrator.tuning.searches import EPOCHS, SPACE, Killed, Search, spec_text, trained
+from tests.orchestrator.tuning.searches import EPOCHS, SPACE, Killed, Search, planned, spec_text, trained
 from workers.pools.scripted import Answer, failed
 
 
@@ -182,3 +184,49 @@ def test_a_pruner_saves_time_and_its_best_values_are_nearly_as_good(search):
         best[pruner] = (one.clock() - began_s, sum(scores))
     assert best["median"][0] < 0.9 * best["none"][0]
     assert best["median"][1] > best["none"][1] - 2
+
+
+def test_two_drivers_on_one_store_ask_for_the_same_trials(search):
+    one = search(f"trials: 6, {SPACE}")
+    made = planned(one.text)
+    one.store.save_sweep("s", one.text, [])
+    first, second = (Tuner(one.store, "s", made.cells) for _ in range(2))
+    assert [entry.job for entry in first.more()] == [entry.job for entry in second.more()]
+    assert {len(trials) for trials in one.trials().values()} == {1}
+    one.drive()
+    before = one.trials()
+    assert second.more()  # all that the other one did, in one pass
+    assert one.trials() == before
+    assert second.is_finished
+
+
+def test_a_job_that_waits_for_a_person_keeps_its_study_waiting(search):
+    one = search(f"trials: 4, {SPACE}", datasets="[embedded/digits]")
+    with pytest.raises(Killed):
+        one.drive(kill_after=2)
+    held = [state.job.job_id for state in one.store.jobs("s", Status.PENDING) if state.job.phase is Phase.SEARCH]
+    one.store.set_status(held, Status.HELD)
+    assert one.drive().blocked == 1  # the study owes its final jobs
+    one.store.set_status(held, Status.PENDING)
+    assert one.drive().blocked == 0
+    assert len(one.finals()) == 2
+
+
+def test_merging_is_searched_within_its_bound(search):
+    def of_little_merging(job, epoch):
+        answer = trained(job, epoch)
+        if job.phase is not Phase.SEARCH:
+            return answer
+        removed = sum(job.methods[1].kwargs["schedule"])
+        metrics = {"val_top1_pct": 90.0 - removed / 4, "val_loss": 1.0, "macs": 48.7e6 * (1 - removed / 80)}
+        return Answer(30.0, replace(answer.result, metrics=metrics, epochs=()))
+
+    tune = "trials: 16, constraint: macs <= 0.5, space: {tome.mac_ratio: {uniform: [0.3, 0.95]}}"
+    one = search(tune, script=of_little_merging, methods="[[lora, tome]]", datasets="[embedded/digits]")
+    one.drive()
+    (study,) = one.tuner.studies
+    outcomes = [outcome for outcome in study.outcomes if outcome.is_feasible]
+    assert 0 < len(outcomes) < 16
+    best = study.outcomes[study.best.number]
+    assert best.metrics["macs"] <= study.cell.bound()
+    assert best.score == max(outcome.score for outcome in outcomes)
