@@ -25,7 +25,7 @@ class Guide(Protocol):
         """Failed jobs of the sweep that are no failure of it."""
 
     def owed(self) -> int:
-        """At least so many jobs are still to join."""
+        """At least so many jobs have not joined, and the sweep is not whole without them."""
 
 
 class NoGuide:

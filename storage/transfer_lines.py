@@ -67,7 +67,7 @@ def lines(transfer: Transfer) -> Iterator[str]:
     for kept in transfer.snapshot.jobs:
         yield _line(_job_record(kept, transfer.files.get(kept.job.job_id, {})))
     for trial in transfer.snapshot.trials:
-        yield _line({"kind": "trial", "trial": asdict(trial)})
+        yield _line({"kind": "trial", "trial": trial.to_json()})
 
 
 def _line(record: Mapping[str, object]) -> str:
@@ -133,7 +133,7 @@ def read_transfer(path: Path) -> Transfer:
                 if record.get("kind") == "sweep":
                     specs[str(record["name"])] = str(record["spec"])
                 elif record.get("kind") == "trial":
-                    trials.append(Trial(**record["trial"]))
+                    trials.append(Trial.from_json(record["trial"]))
                 elif number > 1:
                     kept = _kept_from(record)
                     jobs.append(kept)

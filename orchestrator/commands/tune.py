@@ -76,7 +76,8 @@ def _end(one: TrialReport) -> str:
     metrics = one.outcome.metrics if one.outcome is not None else {}
     if SCORE in metrics:
         loss = f" loss {metrics[LOSS]:.3f}" if LOSS in metrics else ""
-        return f"val {metrics[SCORE]:.1f} %{loss}"
+        breaks = "" if one.outcome is None or one.outcome.is_feasible else " over its bound"
+        return f"val {metrics[SCORE]:.1f} %{loss}{breaks}"
     return f"pruned {one.epochs}/{one.planned} epochs" if one.state == "pruned" else one.state
 
 

@@ -122,16 +122,17 @@ class Cell:
                 names += [f"{facts.name}.{item.name}" for item in facts.fields if item.is_list]
         return Tuned(self.study, trials, best, ties, tuple(dict.fromkeys(names)))
 
-    def bound(self) -> float | None:
-        """The highest value of the constrained metric; None without a constraint."""
+    @cached_property
+    def bound(self) -> tuple[str, float] | None:
+        """The constrained metric and its highest value; None without a constraint."""
         if self.tune.constraint is None:
             return None
         metric, bound = self.tune.constraint
         facts = self.point.backbone.facts
         if metric != "macs" or bound > 1 or facts is None:
-            return bound
+            return metric, bound
         size = self._resolved(self.searching, 0, {}).recipe.image_size or facts.image_size
-        return bound * facts.macs * (size / facts.image_size) ** 2
+        return metric, bound * facts.macs * (size / facts.image_size) ** 2
 
     def _resolved(self, maker: JobMaker, at: int, params: Mapping[str, Any]) -> Resolved:
         changes = (*self.point.seeds[at][1], *(_change(name, value) for name, value in params.items()))

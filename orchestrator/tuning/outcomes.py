@@ -72,5 +72,10 @@ def best_of(outcomes: Sequence[Outcome | None]) -> Best | None:
     return Best(first, tuple(number for number in ranked[1:] if found[number].score == found[first].score))
 
 
+def violation_of(bound: tuple[str, float] | None, metrics: Mapping[str, float]) -> float | None:
+    """How far the bounded metric lies above its bound, in parts of it; below 0 where it keeps it. None: no bound."""
+    return None if bound is None else metrics.get(bound[0], float("inf")) / bound[1] - 1
+
+
 def _rank(one: Outcome) -> tuple[float, float, float]:
     return (-one.score, one.metrics.get(LOSS, float("inf")), one.metrics.get(SIZE, float("inf")))

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.guide import PRUNED_AFTER
-from orchestrator.tuning.outcomes import DIVERGED, DONE, FAILED, LOSS, PRUNED, SCORE, Best, Outcome, best_of
+from orchestrator.tuning.outcomes import (
+    DIVERGED,
+    DONE,
+    FAILED,
+    LOSS,
+    PRUNED,
+    SCORE,
+    Best,
+    Outcome,
+    best_of,
+    violation_of,
+)
 from storage.records import FailureClass, Status, Trial
 from storage.store import JobState, Store
 
@@ -31,6 +42,7 @@ class TrialReport:
             "state": self.state,
             SCORE: metrics.get(SCORE),
             LOSS: metrics.get(LOSS),
+            "keeps_bound": None if self.outcome is None or self.trial.bound is None else self.outcome.is_feasible,
             "epochs": self.epochs,
             "planned_epochs": self.planned,
             "refusal": self.trial.refusal,
@@ -131,7 +143,8 @@ def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:
     if result is None or not job.status.is_finished:
         return TrialReport(trial, FAILED if job.status.is_finished else str(job.status), None, 0, planned)
     if job.status is Status.DONE:
-        return TrialReport(trial, DONE, Outcome(DONE, result.metrics), planned, planned)
+        violation = violation_of(trial.bound, result.metrics)
+        return TrialReport(trial, DONE, Outcome(DONE, result.metrics, violation=violation), planned, planned)
     if job.status is Status.PRUNED:
         return TrialReport(trial, PRUNED, Outcome(PRUNED), int(result.facts.get(PRUNED_AFTER, 0)), planned)
     is_divergence = result.failure is not None and result.failure.failure_class is FailureClass.DIVERGED

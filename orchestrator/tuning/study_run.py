@@ -8,11 +8,22 @@ nothing. So a driver that was killed goes on with the same trials. Only a budget
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.optuna_study import Judge, OptunaStudy, grid_size
-from orchestrator.tuning.outcomes import DIVERGED, DONE, FAILED, PRUNED, SCORE, Best, Outcome, Past, best_of
+from orchestrator.tuning.outcomes import (
+    DIVERGED,
+    DONE,
+    FAILED,
+    PRUNED,
+    SCORE,
+    Best,
+    Outcome,
+    Past,
+    best_of,
+    violation_of,
+)
 from storage.records import EpochMetrics, FailureClass, Result, Status, Trial
 
 
@@ -25,7 +36,6 @@ class StudyRun:
         self.outcomes: list[Outcome | None] = []
         self._told = 0  # so many outcomes, from the first, are known
         self.finals: tuple[str, ...] | None = None  # ids, once they have joined the sweep
-        self._bound = cell.bound()
         tune = cell.tune
         self._optuna = OptunaStudy(cell.study, cell.space, tune.sampler, tune.pruner, cell.epochs)
         self._judges: dict[int, tuple[int, Judge]] = {}  # number -> (last epoch that it saw, the judge)
@@ -61,7 +71,7 @@ class StudyRun:
         params, attrs = self._optuna.ask(self._past(number))
         asked = self.cell.trial(params)
         job_id = None if asked.job is None else asked.job.job_id
-        return Trial(self.cell.study, number, job_id, params, attrs, asked.refusal)
+        return Trial(self.cell.study, number, job_id, params, attrs, asked.refusal, self.cell.bound)
 
     def add(self, trial: Trial) -> None:
         """Take in the trial as the store has recorded it."""
@@ -107,7 +117,7 @@ class StudyRun:
         marks = {} if judged is None else judged[1].marks
         wall_s = result.metrics.get("wall_s", result.epochs[-1].wall_s if result.epochs else 0.0)
         if result.status is Status.DONE and not verdict and SCORE in result.metrics:
-            violation = self._violation(result.metrics)
+            violation = violation_of(self.trials[number].bound, result.metrics)
             return Outcome(DONE, result.metrics, tuple(curve), violation, marks, wall_s)
         if (result.status is Status.DONE and verdict) or result.status is Status.PRUNED:
             return Outcome(PRUNED, result.metrics, tuple(curve), None, marks, wall_s)
@@ -124,11 +134,6 @@ class StudyRun:
             judge = self._optuna.judge(self._past(number))
         self._judges[number] = (epoch.epoch, judge)
         return judge.prunes(epoch.epoch, epoch.metrics[SCORE])
-
-    def _violation(self, metrics: Mapping[str, float]) -> float | None:
-        if self._bound is None or self.cell.tune.constraint is None:
-            return None
-        return metrics.get(self.cell.tune.constraint[0], float("inf")) / self._bound - 1
 
     def _past(self, number: int) -> list[Past]:
         seen = self._seen_by(number)

@@ -70,13 +70,13 @@ class Tuner:
         return sum(status is Status.FAILED for status in known.values())
 
     def owed(self) -> int:
-        """See Guide: one for each study whose final jobs have not joined."""
-        return sum(study.finals is None for study in self.studies)
+        """See Guide: one for each study whose final jobs have not joined, or that found no values for them."""
+        return sum(not study.finals for study in self.studies)
 
     @property
     def is_finished(self) -> bool:
         """Every study is over, and all jobs that they led to are finished."""
-        if self.owed():
+        if any(study.finals is None for study in self.studies):
             return False
         ids = {job_id for study in self.studies for job_id in study.finals or ()}
         known = self._store.known(ids)

@@ -12,7 +12,8 @@ class Trial:
     """One suggestion of a study; trials are numbered from 0, in the order in which they were asked.
 
     `study`: hash of all that decides the suggestions but the outcomes. `job_id` is None where the values cannot be run
-    (`refusal` says why). `params`: parameter -> value. `attrs`: what the sampler wants to be told again.
+    (`refusal` says why). `params`: parameter -> value. `attrs`: what the sampler wants to be told again. `bound`: a
+    metric and its highest value, which the best trial must keep.
     """
 
     study: str
@@ -21,6 +22,17 @@ class Trial:
     params: Mapping[str, Any]
     attrs: Mapping[str, Any] = field(default_factory=dict)
     refusal: str = ""
+    bound: tuple[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `Trial.from_json(trial.to_json()) == trial`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Trial:
+        """What `to_json` wrote. Raises KeyError or TypeError."""
+        bound = record["bound"]
+        return cls(**{**record, "bound": None if bound is None else (str(bound[0]), float(bound[1]))})
 
 
 @dataclass(frozen=True)

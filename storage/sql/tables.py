@@ -126,6 +126,7 @@ trials = Table(
     Column("params", Text, nullable=False),
     Column("attrs", Text, nullable=False),
     Column("refusal", Text, nullable=False),
+    Column("bound", Text),  # [metric, highest value]
     Column("asked_s", Double, nullable=False),
 )
 

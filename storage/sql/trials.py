@@ -78,8 +78,12 @@ def studies(conn: Connection, sweep: str) -> tuple[str, ...]:
 
 def _row(trial: Trial, now_s: float) -> dict[str, Any]:
     texts = {"params": to_text(dict(trial.params)), "attrs": to_text(dict(trial.attrs))}
-    return {**vars(trial), **texts, "asked_s": now_s}
+    bound = None if trial.bound is None else to_text(trial.bound)
+    return {**vars(trial), **texts, "bound": bound, "asked_s": now_s}
 
 
 def _trial(row: Row[*tuple[Any, ...]]) -> Trial:
-    return Trial(row.study, row.number, row.job_id, json.loads(row.params), json.loads(row.attrs), row.refusal)
+    read = {name: json.loads(row._mapping[name] or "null") for name in ("params", "attrs", "bound")}
+    return Trial.from_json(
+        {"study": row.study, "number": row.number, "job_id": row.job_id, "refusal": row.refusal, **read}
+    )

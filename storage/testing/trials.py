@@ -15,7 +15,9 @@ TUNED = Tuned("a" * 16, trials=20, best=7, ties=2, params=("train.lr",))
 
 
 def trial(number: int = 0, seed: int = 0, study: str = "a" * 16) -> Trial:
-    return Trial(study, number, sample_job(seed).job_id, {"train.lr": 0.1 * (seed + 1)}, {"generation": 3})
+    return Trial(
+        study, number, sample_job(seed).job_id, {"train.lr": 0.1 * (seed + 1)}, {"generation": 3}, bound=("macs", 2.5e7)
+    )
 
 
 class TrialContract(StoreFixtures):

@@ -270,7 +270,7 @@ def test_trials_and_what_was_tuned_come_along(home_of, tmp_path):
     store, home = home_of("here")
     store.save_sweep("s", "spec", [])
     tuned = Tuned("a" * 16, trials=1, best=0, ties=0, params=("train.lr",))
-    trial = Trial("a" * 16, 0, PLAIN.job_id, {"train.lr": 0.1}, {"generation": 0})
+    trial = Trial("a" * 16, 0, PLAIN.job_id, {"train.lr": 0.1}, {"generation": 0}, bound=("macs", 2.5e7))
     store.extend("s", [Entry(PLAIN, 0, "row", tuned=tuned)], [trial])
     export_store(store, home, tmp_path / "out")
     there, elsewhere = home_of("there")

@@ -17,5 +17,6 @@ def upgrade() -> None:
         sa.Column("params", sa.Text, nullable=False),
         sa.Column("attrs", sa.Text, nullable=False),
         sa.Column("refusal", sa.Text, nullable=False),
+        sa.Column("bound", sa.Text),
         sa.Column("asked_s", sa.Double, nullable=False),
     )

@@ -57,7 +57,7 @@ def test_with_a_bound_every_trial_settles_its_own_merging():
     few, many = (cell.trial({"pyra.mac_ratio": ratio}).job.methods[1].kwargs["schedule"] for ratio in (0.9, 0.3))
     assert sum(few) < sum(many)
     backbone = cell.point.backbone.facts
-    assert cell.bound() == pytest.approx(0.5 * backbone.macs)
+    assert cell.bound == ("macs", pytest.approx(0.5 * backbone.macs))
     assert "pyra.schedule" in cell.tuned(3, 0, 0).params
 
 

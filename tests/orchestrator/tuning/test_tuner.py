@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.tuning.outcomes import DIVERGED, PRUNED
+from orchestrator.tuning.report import study_reports
 from orchestrator.tuning.tuner import Tuner
 from storage.records import FailureClass, Phase, Status
 from tests.orchestrator.tuning.searches import EPOCHS, SPACE, Killed, Search, planned, spec_text, trained
@@ -151,7 +152,7 @@ def test_diverged_trials_are_told_so_that_the_search_leaves_their_region(search)
 def test_a_study_without_any_value_fails_the_sweep_and_adds_no_final_job(search):
     one = search(f"trials: 3, {SPACE}", script=failing)
     outcome = one.drive()
-    assert (len(one.finals()), outcome.blocked) == (0, 0)
+    assert (len(one.finals()), outcome.blocked) == (0, 2)  # what two studies owe: the command ends with exit code 3
     assert outcome.failed == 6
 
 
@@ -228,5 +229,8 @@ def test_merging_is_searched_within_its_bound(search):
     outcomes = [outcome for outcome in study.outcomes if outcome.is_feasible]
     assert 0 < len(outcomes) < 16
     best = study.outcomes[study.best.number]
-    assert best.metrics["macs"] <= study.cell.bound()
+    assert best.metrics["macs"] <= study.cell.bound[1]
     assert best.score == max(outcome.score for outcome in outcomes)
+    (report,) = study_reports(one.store, "s")
+    assert report.best.number == study.best.number
+    assert sum(trial.outcome.is_feasible for trial in report.trials) == len(outcomes)
