@@ -108,9 +108,9 @@ def _cache(report: PlanReport) -> list[str]:
     plan, known = report.plan, report.known
     done = known[Status.DONE]
     others = [f"{number} {status}" for status, number in sorted(known.items()) if status is not Status.DONE]
-    new = len(plan.entries) - sum(known.values())
+    new = len(report.own) - sum(known.values())
     lines = []
-    if plan.entries:
+    if report.own:
         lines.append(f"cache: {', '.join([f'{done} done', *others, f'{new} new'])}; {report.todo} to run")
     if plan.unresolved:
         lines.append(f"cache: unknown for {len(plan.unresolved)} jobs; missing here ({len(plan.missing)}):")

@@ -57,14 +57,19 @@ def fixed_entries(spec: SweepSpec, entries: Sequence[Entry], cells: Sequence[Cel
     return kept + [replace(entry, order=len(entries) + entry.order) for entry, _ in measured]
 
 
-def trials_to_run(cells: Sequence[Cell], known: Mapping[str, int]) -> list[Entry]:
-    """Trials that are not asked yet, at the first values of their spaces, to estimate what they cost; `known`: how many
-    each study has. A budget in hours alone says itself what it costs, and is left out."""
+def to_search(cells: Sequence[Cell], known: Mapping[str, int]) -> list[Entry]:
+    """Trials that are not asked yet and the final jobs after them, at the first values of their spaces, to estimate
+    their cost; `known`: how many trials each study has. What a budget in hours costs, it says itself: left out."""
     found: list[Entry] = []
     for cell in cells:
-        if cell.is_resolved and cell.tune.trials is not None:
-            asked = cell.trial({name: domain.values[0] for name, domain in cell.space.items()})
-            found += cell.trial_entries(0, asked)[-1:] * max(0, cell.tune.trials - known.get(cell.study, 0))
+        if cell.tune.trials is None or not cell.is_resolved:
+            continue
+        left = cell.tune.trials - known.get(cell.study, 0)
+        if left > 0:
+            first = {name: domain.values[0] for name, domain in cell.space.items()}
+            found += cell.trial_entries(0, cell.trial(first))[-1:] * left
+            finals = cell.final_entries(first, cell.tuned(0, 0, 0))
+            found += [entry for entry in finals if entry.job.phase is Phase.FINAL]
     return found
 
 

@@ -95,11 +95,15 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
     chosen = {state.tuned.study: state.tuned for state in states.values() if state.tuned is not None}
     by_study: dict[str, list[Trial]] = {study: [] for study in store.studies(sweep)}
     for trial in store.trials(by_study):
-        if trial.job_id is None or trial.job_id in states:
-            by_study[trial.study].append(trial)
+        known = by_study[trial.study]
+        if trial.number == len(known) and (trial.job_id is None or trial.job_id in states):
+            known.append(trial)  # up to the first whose job is not in the sweep
     found = []
     for study, trials in by_study.items():
-        job = next(states[one.job_id] for one in trials if one.job_id is not None)
+        jobs = [states[one.job_id] for one in trials if one.job_id is not None]
+        if not jobs:
+            continue  # of an earlier spec: only a later trial asked for a job that is still in the sweep
+        job = jobs[0]
         reports = tuple(_trial(one, states) for one in trials)
         found.append(
             StudyReport(

@@ -75,6 +75,8 @@ def test_the_same_command_again_runs_nothing(home, capsys):
 def test_the_plan_says_what_is_known_of_the_search(home, capsys):
     text = asked(capsys, home, "plan", str(home / "tuned.yaml"))
     assert "tune: 1 cell, 5 trials each (tpe, pruner median); 5 trials are recorded already" in text
+    assert "time: nothing to run" in text
+    assert "diff: 0 jobs added, 0 dropped" in asked(capsys, home, "plan", str(home / "tuned.yaml"), "--diff")
 
 
 def test_words_that_choose_jobs_are_refused(home, capsys):
