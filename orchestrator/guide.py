@@ -27,6 +27,9 @@ class Guide(Protocol):
     def owed(self) -> int:
         """At least so many jobs have not joined, and the sweep is not whole without them."""
 
+    def to_come(self) -> int:
+        """How many jobs will join, as far as it is known: for those who watch."""
+
 
 class NoGuide:
     """Adds nothing and stops nothing."""
@@ -41,6 +44,9 @@ class NoGuide:
         return 0
 
     def owed(self) -> int:
+        return 0
+
+    def to_come(self) -> int:
         return 0
 
 

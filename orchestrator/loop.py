@@ -139,6 +139,7 @@ class Loop:
         if self._may_grow:
             self._may_grow = False
             self.progress.joined(self.guide.more())
+            self.progress.to_come = self.guide.to_come()
 
     def _fill(self) -> None:
         free = self.pool.free_slots

@@ -34,6 +34,7 @@ class SweepProgress:
     running: dict[str, str] = field(default_factory=dict)  # job_id -> what it does just now
     already_done: int = 0
     retries: int = 0
+    to_come: int = 0  # jobs that a search will add, as far as its budget tells
     _row_of: dict[str, str] = field(default_factory=dict)
     _walls_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _left: dict[str, str] = field(default_factory=dict)  # unfinished job_id -> cost group
@@ -64,7 +65,7 @@ class SweepProgress:
 
     @property
     def total(self) -> int:
-        return sum(row.total for row in self.rows.values())
+        return sum(row.total for row in self.rows.values()) + self.to_come
 
     @property
     def done(self) -> int:
@@ -104,7 +105,8 @@ class SweepProgress:
             statistics.median(self._walls_s[group]) if self._walls_s.get(group) else overall
             for group in self._left.values()
         ]
-        unknown = sum(1 for group in self._left.values() if not self._walls_s.get(group))
+        each += [overall] * self.to_come
+        unknown = self.to_come + sum(1 for group in self._left.values() if not self._walls_s.get(group))
         return sum(each) / slots, (unknown * spread + spread * len(each) ** 0.5) / slots
 
 

@@ -62,6 +62,14 @@ class StudyRun:
         return self._told == len(self.trials) and self._is_spent(len(self.trials))
 
     @property
+    def to_come(self) -> int:
+        """Jobs that this study will add; of a budget in hours only the final ones are known."""
+        if self.finals is not None:
+            return 0
+        trials = 0 if self.is_over else max(0, (self.cell.tune.trials or 0) - len(self.trials))
+        return trials + len(self.cell.point.seeds)
+
+    @property
     def best(self) -> Best | None:
         return best_of(self.outcomes)
 

@@ -73,6 +73,10 @@ class Tuner:
         """See Guide: one for each study whose final jobs have not joined, or that found no values for them."""
         return sum(not study.finals for study in self.studies)
 
+    def to_come(self) -> int:
+        """See Guide: trials of the budget that are not asked, and the final jobs of studies that are not over."""
+        return sum(study.to_come for study in self.studies)
+
     @property
     def is_finished(self) -> bool:
         """Every study is over, and all jobs that they led to are finished."""

@@ -78,6 +78,7 @@ class Search:
     script: object = trained
     clock: VirtualClock = field(default_factory=VirtualClock)
     attempts: list = field(default_factory=list)
+    seen: object = lambda progress: None
 
     def __post_init__(self):
         self.store = open_store("sqlite://", clock=self.clock)
@@ -94,6 +95,7 @@ class Search:
         left = [kill_after]
 
         def watch(progress, event):
+            self.seen(progress)
             if left[0] is not None:
                 left[0] -= 1
                 if left[0] < 0:

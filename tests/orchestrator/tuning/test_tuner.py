@@ -234,3 +234,14 @@ def test_merging_is_searched_within_its_bound(search):
     (report,) = study_reports(one.store, "s")
     assert report.best.number == study.best.number
     assert sum(trial.outcome.is_feasible for trial in report.trials) == len(outcomes)
+
+
+def test_who_watches_sees_what_is_still_to_come(search):
+    one = search(f"trials: 5, {SPACE}", datasets="[embedded/digits]")
+    totals = []
+    one.seen = lambda progress: totals.append((progress.done, progress.total))
+    one.drive()
+    assert totals[0][1] == 0  # nothing is asked before the loop begins
+    assert totals[1][1] == 5 + 2 + 1  # trials, final jobs, and the scores of the first trial
+    done, total = totals[-1]
+    assert done + len([one for one in one.tuner.studies[0].outcomes if one.state == DIVERGED]) == total
