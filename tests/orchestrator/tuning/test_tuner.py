@@ -1,6 +1,5 @@
 """The tuner in the loop, in virtual time: the same trials whatever happens to the driver, and the best ones run."""
 
-import random
 from collections import Counter
 from dataclasses import replace
 
@@ -10,21 +9,8 @@ from orchestrator.tuning.outcomes import DIVERGED, PRUNED
 from orchestrator.tuning.report import study_reports
 from orchestrator.tuning.tuner import Tuner
 from storage.records import FailureClass, Phase, Status
-from tests.orchestrator.tuning.searches import EPOCHS, SPACE, Killed, Search, planned, spec_text, trained
+from tests.orchestrator.tuning.searches import EPOCHS, SPACE, Killed, planned, spec_text, trained
 from workers.pools.scripted import Answer, failed
-
-
-@pytest.fixture
-def search(tmp_path):
-    searches = []
-
-    def make(tune=f"trials: 12, {SPACE}", slots=4, script=trained, **options):
-        searches.append(Search(spec_text(tune, **options), tmp_path, slots, script))
-        return searches[-1]
-
-    yield make
-    for one in searches:
-        one.store.close()
 
 
 def test_every_cell_gets_its_trials_and_then_its_best_values_with_every_seed(search):
@@ -52,51 +38,6 @@ def test_data_sets_are_tuned_apart(search):
         for (dataset, _), (_, methods) in one.finals().items()
     }
     assert chosen["embedded/digits"] < chosen["embedded/location"]
-
-
-@pytest.mark.parametrize(
-    "tune",
-    [
-        f"trials: 12, {SPACE}",
-        f"trials: 12, {SPACE}, parallel: 3, pruner: hyperband",
-        f"trials: 12, {SPACE}, parallel: 2, pruner: successive_halving",
-        f"trials: 14, {SPACE}, sampler: nsga2, pruner: none",
-        f"trials: 14, {SPACE}, sampler: random, parallel: 2",
-        "sampler: grid, space: {lr: {choice: [1e-3, 3e-3, 1e-1]}, gps.connections_per_neuron: {int: [3, 6]}}",
-    ],
-)
-def test_a_driver_killed_ten_times_ends_with_the_same_trials_and_runs_none_twice(search, tune):
-    whole = search(tune)
-    whole.drive()
-    broken, moments = search(tune), random.Random(tune)
-    for _ in range(10):
-        with pytest.raises(Killed):
-            broken.drive(kill_after=moments.randrange(3, 30))
-    outcome = broken.drive()
-    assert broken.trials() == whole.trials()
-    assert broken.finals() == whole.finals()
-    assert outcome.blocked == 0
-    ended = Counter(
-        event.job_id
-        for event in broken.store.events(limit=100_000)
-        if event.kind in ("job_done", "job_pruned", "job_failed")
-    )
-    assert set(ended.values()) == {1}
-    assert set(ended) == {job_id for job_id, _ in whole.attempts}
-
-
-def test_how_fast_jobs_are_and_how_many_run_at_a_time_changes_no_trial(search):
-    hurry = random.Random(0)
-
-    def at_any_speed(job, epoch):
-        answer = trained(job, epoch)
-        return Answer(answer.duration_s * hurry.uniform(0.1, 5.0), answer.result, answer.failure, answer.epochs)
-
-    tune = f"trials: 12, {SPACE}, parallel: 3, pruner: successive_halving"
-    one, other = search(tune, slots=2), search(tune, slots=9, script=at_any_speed)
-    one.drive()
-    other.drive()
-    assert one.trials() == other.trials()
 
 
 def test_the_same_sweep_again_asks_and_runs_nothing(search):
