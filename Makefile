@@ -26,7 +26,7 @@ demo: install ## run the demo sweep on the shipped backbone and print its leader
 	@echo "every run in MLflow: .venv/bin/sweepboard ui, then open http://127.0.0.1:5000"
 
 test: install lint types ## lint, types, layers, and all quick tests (prints the ten slowest)
-	@$(PY) -m pytest -m 'not slow and not gpu and not chaos'
+	@$(PY) -m pytest -m 'not slow and not gpu and not chaos' -n auto --maxprocesses=4 --dist=loadfile
 
 lint: install ## ruff and the import rules
 	@$(SHARED)/bin/ruff check .
@@ -65,5 +65,5 @@ $(SHARED)/.ready:
 	@echo "installing the packages of constraints.txt into $(SHARED) (once; a few minutes, about 6 GB with CUDA)" >&2
 	@exec 9>$(SHARED).lock; flock 9; test -e $@ || { \
 	  $(PYTHON) -m venv --clear $(SHARED) && \
-	  $(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; print(*p["dependencies"], *(d for part in ("train", "ray", "mlflow", "postgres", "dev") for d in e[part]), "setuptools", sep="\n")' > $(SHARED)/requirements.txt && \
+	  $(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; print(*p["dependencies"], *(d for part in ("train", "ray", "mlflow", "postgres", "tune", "convert", "dev") for d in e[part]), "setuptools", sep="\n")' > $(SHARED)/requirements.txt && \
 	  $(SHARED)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $(SHARED)/requirements.txt && touch $@; }

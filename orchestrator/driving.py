@@ -14,6 +14,7 @@ from types import FrameType
 from typing import cast
 
 from orchestrator.errors import UsageError
+from orchestrator.guide import NoGuide
 from orchestrator.live import choose_display
 from orchestrator.loop import Loop, Outcome
 from orchestrator.mlflow_view_process import ViewProcess, start_view, tracking_uri, without_password
@@ -22,6 +23,7 @@ from orchestrator.plan import Plan
 from orchestrator.plan_measure import SYNTHETIC
 from orchestrator.preflight import preflight
 from orchestrator.session import Session, note
+from orchestrator.tuning.tuner import Tuner
 from storage.home import store_url
 from storage.store import Entry, Store
 from workers.devices import AUTO, kind, resolved
@@ -54,10 +56,24 @@ class Places:
         )
 
 
-def drive(session: Session, made: Plan, only: Sequence[str] | None, places: Places) -> Outcome:
-    """Run what the plan holds and the store has not. Raises UsageError when the pool or the view cannot be had."""
-    chosen = None if only is None else frozenset(only)
-    wanted = [entry for entry in made.entries if chosen is None or entry.job.job_id in chosen]
+@dataclass(frozen=True)
+class Work:
+    """What is to be run: `entries` of the sweep, restricted to the ids in `only`, and what `tuner` adds to them."""
+
+    entries: Sequence[Entry]
+    only: Sequence[str] | None = None
+    tuner: Tuner | None = None
+
+    def wanted(self, made: Plan) -> list[Entry]:
+        """What is checked before it runs: of a search that goes on, the plan's stand-ins for its final jobs too."""
+        chosen = None if self.only is None else frozenset(self.only)
+        own = [entry for entry in self.entries if chosen is None or entry.job.job_id in chosen]
+        return own if self.tuner is None or self.tuner.is_finished else [*own, *made.entries]
+
+
+def drive(session: Session, made: Plan, work: Work, places: Places) -> Outcome:
+    """Run what is wanted and the store has not. Raises UsageError when the pool or the view cannot be had."""
+    wanted = work.wanted(made)
     with ExitStack() as stack:
         uri = _view(session, places, stack)
         if is_finished(session.store, wanted):  # a second run needs no Ray
@@ -67,7 +83,16 @@ def drive(session: Session, made: Plan, only: Sequence[str] | None, places: Plac
         stack.callback(pool.close)
         packed = _checked(session.store, wanted, pool, places)
         display = choose_display(as_json=places.as_json, slots=slots)
-        loop = Loop(session.store, made.spec.name, pool, session.home, only, watch=display, request=packed.request)
+        loop = Loop(
+            session.store,
+            made.spec.name,
+            pool,
+            session.home,
+            work.only,
+            watch=display,
+            request=packed.request,
+            guide=work.tuner or NoGuide(),
+        )
         try:
             with _signals(loop):
                 outcome = loop.run()

@@ -1,10 +1,12 @@
 """The loop: claim → submit → listen → record, until nothing is left to do. The only writer of a running sweep.
 
 take back what dead drivers held; read in the results that they left spooled
-while jobs are in flight or can be claimed:
+while jobs are in flight, can be claimed or may still join:
+    let the guide (tuning) add jobs that what has finished calls for
     fill the free slots with claimed jobs          (not when draining; a measurement waits until it is alone)
     listen to the pool for one event
-    Progress -> remember its epoch                 Done -> record the result
+    Progress -> remember its epoch; the guide may have the job stopped as pruned
+    Done     -> record the result
     Lost, or a failed result -> the policy says: again after a pause, or failed for good
     renew leases before they run out
 """
@@ -12,18 +14,21 @@ while jobs are in flight or can be claimed:
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.owners import is_dead, this_owner
-from orchestrator.policy import POLICY, pause_s
+from orchestrator.guide import Guide, NoGuide, pruned
+from orchestrator.owners import this_owner
+from orchestrator.policy import POLICY
 from orchestrator.progress import SweepProgress
-from storage.files import read_spool
-from storage.records import Failure, Lease, Result, Status
-from storage.store import Entry, JobState, StaleLease, Store, StoreError
+from orchestrator.retries import Retries
+from orchestrator.taking_back import spool_of, take_back
+from storage.records import EpochMetrics, Failure, Lease, Result, Status
+from storage.store import Entry, JobState, StaleLease, Store
 from workers.pools.protocol import Done, Lost, Pool, PoolEvent, Progress, Request
 
 log = logging.getLogger(__name__)
@@ -31,6 +36,7 @@ log = logging.getLogger(__name__)
 LEASE_S = 120.0
 _RENEW_EVERY_S = LEASE_S / 4
 _LISTEN_S = 0.5
+_PRUNE_GRACE_S = 60.0  # a step and an evaluation; then the slot is ended
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,12 @@ class Outcome:
 
 @dataclass
 class _InFlight:
+    """`epochs`: those reported so far. `pruned`: it was asked to stop, and ends at the last of them."""
+
     entry: Entry
     lease: Lease
+    epochs: list[EpochMetrics] = field(default_factory=list)
+    pruned: bool = False
 
     @property
     def is_alone(self) -> bool:
@@ -63,7 +73,8 @@ class _InFlight:
 class Loop:
     """Drives one sweep on one pool; `only` restricts it to those job ids.
 
-    `watch` is called after every change with the progress, and must be quick; `request` says what a job asks of a slot.
+    `watch` is called after every change with the progress, and must be quick; `request` says what a job asks of a slot;
+    `guide` adds jobs and stops some.
     """
 
     store: Store
@@ -75,14 +86,15 @@ class Loop:
     request: Callable[[Entry], Request] = lambda entry: Request.of(entry.resources)
     clock: Callable[[], float] = time.time
     owner: str = field(default_factory=this_owner)
+    guide: Guide = field(default_factory=NoGuide)
     draining: bool = False
     stopping: bool = False
 
     def __post_init__(self) -> None:
         self._in_flight: dict[str, _InFlight] = {}
         self._claimed: list[_InFlight] = []  # not yet submitted: the first one is to be alone
-        self._paused: list[tuple[float, Lease]] = []
-        self._uncounted: Counter[str] = Counter()
+        self._retries = Retries(self.store)
+        self._may_grow = True
         self._renewed_s = self.clock()
         self._ran = 0
         self._began_s = self.clock()
@@ -98,12 +110,13 @@ class Loop:
 
     def run(self) -> Outcome:
         """Until every job of the sweep is finished, blocked or held; or until drained."""
-        self.take_back()
+        take_back(self.store, self.sweep, self.home)
         self.progress = SweepProgress.of(self.sweep, self._states())
         self.watch(self.progress, None)
         while not self.stopping:
             self._wake_paused()
             if not self.draining:
+                self._grow()
                 self._fill()
             if not self._in_flight and self._nothing_more():
                 break
@@ -122,22 +135,11 @@ class Loop:
         wanted = None if self.only is None else frozenset(self.only)
         return [state for state in self.store.jobs(self.sweep) if wanted is None or state.job.job_id in wanted]
 
-    def take_back(self) -> None:
-        """Record results that were spooled and never stored; free jobs held by dead drivers of this host."""
-        for path, lease, result in read_spool(self.home):
-            try:
-                self.store.finish(lease, result)
-                log.info("job %s: result read in from the spool", result.job_id)
-            except StaleLease:
-                log.debug("job %s: spooled result of an old attempt dropped", result.job_id)
-            except StoreError as error:  # of another store, say: one stray file must not stop every run
-                log.warning("%s is left where it is: %s", path, error)
-                continue
-            path.unlink(missing_ok=True)
-        self.store.expire()
-        for lease in self.store.leases(self.sweep):
-            if is_dead(lease.owner):
-                self.store.release(lease, "its driver is gone")
+    def _grow(self) -> None:
+        if self._may_grow:
+            self._may_grow = False
+            self.progress.joined(self.guide.more())
+            self.progress.to_come = self.guide.to_come()
 
     def _fill(self) -> None:
         free = self.pool.free_slots
@@ -166,14 +168,17 @@ class Loop:
     def _handle(self, event: PoolEvent | None) -> None:
         flight = None if event is None else self._in_flight.get(event.job_id)
         if event is None or flight is None or flight.lease.epoch != event.lease_epoch:
+            self._may_grow = self._may_grow or not self._in_flight  # another driver may have finished something
             self.watch(self.progress, None)
             return
         if isinstance(event, Progress):
-            self._progressed(event, flight.lease)
+            self._progressed(event, flight)
         else:
             del self._in_flight[event.job_id]
             self._ran += 1
-            if isinstance(event, Lost):
+            if flight.pruned and not (isinstance(event, Done) and event.result.status is Status.DONE):
+                self._record(flight.lease, pruned(event.job_id, flight.epochs))
+            elif isinstance(event, Lost):
                 self._after_failure(flight, event.failure, None)
             elif event.result.status is Status.FAILED and event.result.failure is not None:
                 self._after_failure(flight, event.result.failure, event.result)
@@ -181,11 +186,16 @@ class Loop:
                 self._ended(flight, event)
         self.watch(self.progress, event)
 
-    def _progressed(self, event: Progress, lease: Lease) -> None:
+    def _progressed(self, event: Progress, flight: _InFlight) -> None:
         part = f" {event.done}/{event.total}" if event.total else ""
         self.progress.running[event.job_id] = f"{event.stage}{part}"
-        if event.epoch is not None:
-            self.store.record_epoch(lease, event.epoch)
+        if event.epoch is None or flight.pruned:
+            return
+        self.store.record_epoch(flight.lease, event.epoch)
+        flight.epochs.append(event.epoch)
+        if self.guide.stops(event.job_id, event.epoch):
+            flight.pruned = True
+            self.pool.cancel(event.job_id, _PRUNE_GRACE_S)
 
     def _ended(self, flight: _InFlight, event: Done) -> None:
         if event.result.status is Status.CANCELLED and self.stopping:
@@ -195,10 +205,7 @@ class Loop:
 
     def _after_failure(self, flight: _InFlight, failure: Failure, result: Result | None) -> None:
         job, lease = flight.entry.job, flight.lease
-        rule = POLICY[failure.failure_class]
-        self._uncounted[job.job_id] += 1
-        counted = self.store.counted_failures(job.job_id) + 1 if rule.counted else 0
-        wait_s = pause_s(failure.failure_class, counted if rule.counted else self._uncounted[job.job_id])
+        wait_s = self._retries.wait_s(job.job_id, failure)
         if wait_s is None:
             final = result or Result(job_id=job.job_id, status=Status.FAILED, failure=failure)
             self._record(lease, final)
@@ -206,13 +213,11 @@ class Loop:
         log.info("job %s: %s (%s); again in %g s", job.job_id, failure.failure_class, failure.message, wait_s)
         self.progress.retries += 1
         self.progress.running.pop(job.job_id, None)
-        cause = f"{failure.failure_class}: {failure.message}"
-        if rule.counted:
-            self._release(lease, cause, counted=True)
-        elif wait_s > 0:
-            self._paused.append((self.clock() + wait_s, lease))
+        is_counted = POLICY[failure.failure_class].counted
+        if wait_s > 0 and not is_counted:
+            self._retries.pause(lease, self.clock() + wait_s)
         else:
-            self._release(lease, cause)
+            self._release(lease, f"{failure.failure_class}: {failure.message}", counted=is_counted)
 
     def _record(self, lease: Lease, result: Result) -> None:
         try:
@@ -221,8 +226,9 @@ class Loop:
             log.warning("job %s: its lease was lost; the result of this attempt is dropped", result.job_id)
             self.progress.running.pop(result.job_id, None)
             return
+        self._may_grow = True
         self.progress.finished(result.job_id, result)
-        _spool_of(self.home, lease).unlink(missing_ok=True)
+        spool_of(self.home, lease).unlink(missing_ok=True)
 
     def _release(self, lease: Lease, cause: str, *, counted: bool = False) -> None:
         try:
@@ -232,10 +238,7 @@ class Loop:
         self.progress.running.pop(lease.job_id, None)
 
     def _wake_paused(self) -> None:
-        now_s = self.clock()
-        due = [lease for wake_s, lease in self._paused if wake_s <= now_s or self.draining]
-        self._paused = [item for item in self._paused if item[1] not in due]
-        for lease in due:
+        for lease in self._retries.due(math.inf if self.draining else self.clock()):
             self._release(lease, "again after a pause")
 
     def _renew(self) -> None:
@@ -243,9 +246,10 @@ class Loop:
         if now_s - self._renewed_s < _RENEW_EVERY_S:
             return
         self._renewed_s = now_s
+        self._may_grow = True
         self.store.expire()
         held = [flight.lease for flight in (*self._in_flight.values(), *self._claimed)]
-        valid = self.store.renew([*held, *(lease for _, lease in self._paused)], LEASE_S)
+        valid = self.store.renew([*held, *self._retries.leases], LEASE_S)
         for job_id, flight in list(self._in_flight.items()):
             if job_id in valid:
                 flight.lease = valid[job_id]
@@ -254,12 +258,12 @@ class Loop:
         self._claimed = [
             _InFlight(one.entry, valid[one.lease.job_id]) for one in self._claimed if one.lease.job_id in valid
         ]
-        self._paused = [(wake_s, valid[lease.job_id]) for wake_s, lease in self._paused if lease.job_id in valid]
+        self._retries.renewed(valid)
 
     def _nothing_more(self) -> bool:
         if self.draining:
             return True
-        if self._paused:
+        if self._retries.leases or self._may_grow:
             return False
         counts = self._counts()
         return not counts[Status.LEASED] and not counts[Status.RUNNING]
@@ -273,23 +277,18 @@ class Loop:
             self._handle(self.pool.next_event(_LISTEN_S))
         for flight in (*self._in_flight.values(), *self._claimed):
             self._release(flight.lease, "the driver was stopped")
-        for _, lease in self._paused:
+        for lease in self._retries.due(math.inf):
             self._release(lease, "the driver was stopped")
         self._in_flight.clear()
         self._claimed.clear()
-        self._paused.clear()
 
     def _outcome(self) -> Outcome:
         counts = self._counts()
         return Outcome(
             done=counts[Status.DONE],
-            failed=counts[Status.FAILED],
-            blocked=counts[Status.PENDING],
+            failed=counts[Status.FAILED] - self.guide.excused(),
+            blocked=counts[Status.PENDING] + self.guide.owed(),
             interrupted=self.draining,
             ran=self._ran,
             wall_s=self.clock() - self._began_s,
         )
-
-
-def _spool_of(home: Path, lease: Lease) -> Path:
-    return home / "spool" / f"{lease.job_id}.{lease.epoch}.json"

@@ -54,7 +54,7 @@ class Follower:
         due, refused = dict(before.due), dict(before.refused)
         for event in events:
             if event.sweep is not None:
-                due[event.sweep] = due.get(event.sweep, False) or event.kind == "sweep_saved"
+                due[event.sweep] = due.get(event.sweep, False) or event.kind in ("sweep_saved", "sweep_extended")
         for job_id, hint in _hints(events).items():
             refused.pop(job_id, None)
             problem = self._show(job_id, hint)

@@ -44,14 +44,22 @@ class Peak:
 
 @dataclass(frozen=True)
 class Packing:
-    """`mem_mib`: what jobs ask of their node's memory, by job id; those that name it themselves are not in it."""
+    """`mem_mib`: what jobs ask of their node's memory, by job id; those that name it themselves are not in it.
+
+    `alike_mib`: the same by combination, for jobs that a search adds later."""
 
     mem_mib: Mapping[str, float] = field(default_factory=dict)
+    alike_mib: Mapping[str, float] = field(default_factory=dict)
 
     def request(self, entry: Entry) -> Request:
         """What the entry asks of a slot."""
         request = Request.of(entry.resources)
-        return request if request.mem_mib else replace(request, mem_mib=self.mem_mib.get(entry.job.job_id, 0.0))
+        if request.mem_mib:
+            return request
+        mem_mib = self.mem_mib.get(entry.job.job_id, 0.0)
+        if not mem_mib and entry.job.phase in (Phase.FINAL, Phase.SEARCH):
+            mem_mib = self.alike_mib.get(combination_id(entry), 0.0)
+        return replace(request, mem_mib=mem_mib)
 
 
 def requests_of(entries: Iterable[Entry]) -> list[Request]:
@@ -72,6 +80,7 @@ def packing(store: Store, entries: Sequence[Entry], pool: Pool, *, on_gpus: bool
         job_id for job_id, status in store.known(one.job.job_id for one in entries).items() if status.is_finished
     }
     found: dict[str, float] = {}
+    alike: dict[str, float] = {}
     of_artifact: dict[str, float] = {}
     problems: list[str] = []
     unfinished = [entry for entry in entries if entry.job.job_id not in finished]
@@ -82,13 +91,14 @@ def packing(store: Store, entries: Sequence[Entry], pool: Pool, *, on_gpus: bool
         for text in (problem, device_problem(asked.gpus, peak) if on_gpus else None):
             problems += [f"{members[0].row} on {members[0].job.backbone.name} {text}"] if text else []
         if mem_mib:
+            alike[combination_id(members[0])] = mem_mib
             found |= dict.fromkeys((entry.job.job_id for entry in members), mem_mib)
             keys = {key.key_id for entry in members for key in entry.job.needs}
             of_artifact |= {key_id: max(mem_mib, of_artifact.get(key_id, 0.0)) for key_id in keys}
     if problems:
         head = "too little memory; no job was started (--no-preflight skips this):"
         raise DoesNotFit("\n".join([head, *(f"  - {text}" for text in problems)]))
-    return Packing(found | _of_makers(entries, of_artifact))
+    return Packing(found | _of_makers(entries, of_artifact), alike)
 
 
 def measured(store: Store) -> dict[str, Peak]:

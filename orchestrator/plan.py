@@ -24,6 +24,8 @@ from orchestrator.plan_variants import Variant
 from orchestrator.resolve import UNKNOWN, Backbone, Lookup
 from orchestrator.spec import Rule, SweepSpec
 from orchestrator.spec_problems import SpecError, path_text
+from orchestrator.tuning.cells import Point
+from orchestrator.tuning.planning import tuned_cells
 from storage.records import DatasetRef, Job
 from storage.store import Entry
 
@@ -71,6 +73,7 @@ class _Planner:
         self.maker = JobMaker(lookup)
         self.counts = Counts()
         self.refused: dict[tuple[str, str, str], int] = {}
+        self.points: dict[tuple[int, int, str], Point] = {}
         self._resolved: dict[tuple[int, int, str, tuple[int, ...], tuple[Change, ...]], Resolved] = {}
 
     def plan(self, also: Sequence[DatasetRef]) -> Plan:
@@ -79,6 +82,7 @@ class _Planner:
         _stop(self.lookup)
         entries = self._entries(cells)
         entries += self._evaluations(entries, also)
+        tuned = tuned_cells(self.lookup, self.points.values())
         _stop(self.lookup)
         measured = measure_entries(spec.measure, entries, self.lookup.catalogue.device)
         self.counts.measure, entries = len(measured), entries + measured
@@ -91,7 +95,6 @@ class _Planner:
             for one in block.backbones
             if one.weights is not None and one.ref.weights_hash != UNKNOWN
         }
-        blocker = "" if spec.tune is None else "tune: is read and checked, but this version cannot tune yet"
         return Plan(
             spec=spec,
             entries=tuple(entry for entry, is_resolved in entries if is_resolved),
@@ -102,7 +105,7 @@ class _Planner:
             weights=weights,
             left_out=tuple(self.lookup.left_out.values()),
             recipes=recipe_uses(self.blocks),
-            blocker=blocker,
+            cells=tuned,
         )
 
     def _evaluations(self, entries: list[tuple[Entry, bool]], also: Sequence[DatasetRef]) -> list[tuple[Entry, bool]]:
@@ -194,7 +197,6 @@ class _Planner:
         counts, limit = self.counts, self.lookup.spec.max_jobs
         found: list[tuple[Entry, bool]] = []
         seen: set[str] = set()
-        rows: set[tuple[int, int, str]] = set()
         later: list[tuple[_Cell, int, Resolved]] = []
         for points in self._points(cells):
             jobs: list[tuple[Job, _Cell, Resolved]] = []
@@ -207,7 +209,8 @@ class _Planner:
                     counts.duplicates += 1
                     continue
                 seen.add(job.job_id)
-                rows.add((id(cell.variant), id(cell.backbone), cell.dataset.name))
+                point = Point(cell.row, cell.variant, cell.backbone, cell.dataset)
+                self.points.setdefault(point.key, point).seeds.append((seed, resolved.changes))
                 jobs.append((job, cell, resolved))
                 self._prepare(job, cell, resolved, (found, seen))
             counts.jobs += len(jobs)
@@ -216,7 +219,7 @@ class _Planner:
                 break
             for job, cell, resolved in jobs:
                 found.append(self._entry(job, cell, resolved, len(found)))
-        counts.cells = len(rows)
+        counts.cells = len(self.points)
         self._off_the_shelf(later, found, seen)
         return found
 

@@ -40,6 +40,7 @@ class Resolved:
     shares_features: bool
     refusal: str | None
     trained: tuple[Resolved, str] | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass
@@ -47,6 +48,7 @@ class JobMaker:
     """Makes jobs, with what many of them share made once."""
 
     lookup: Lookup
+    phase: Phase | None = None  # None: the spec's
     _keys: dict[tuple[object, ...], ArtifactKey] = field(default_factory=dict)
 
     def resolve(self, variant: Variant, backbone: Backbone, changes: tuple[Change, ...], task: str) -> Resolved:
@@ -83,12 +85,12 @@ class JobMaker:
         if variant.stack.off_the_shelf:
             rest = trained_part(variant)
             trained = (self.resolve(rest, backbone, changes, task), row_of(rest))
-        return Resolved(calls, recipe, resources, needs, shares, reason, trained)
+        return Resolved(calls, recipe, resources, needs, shares, reason, trained, changes)
 
     def job(self, resolved: Resolved, backbone: Backbone, dataset: DatasetRef, seed: int) -> Job:
         """The job at that point."""
         spec = self.lookup.spec
-        phase = Phase(spec.phase)
+        phase = self.phase or Phase(spec.phase)
         train_split, score_split = _SPLITS[phase]
         read = (resolved, backbone, dataset)
         needs = [self._of_method(need, (*read, train_split), seed) for need in resolved.needs]

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.plan_blocks import RecipeUse
 from orchestrator.resolve import LeftOut
 from orchestrator.spec import SweepSpec
+from orchestrator.tuning.cells import Cell
 from storage.store import Entry
 
 
@@ -47,8 +48,8 @@ class Plan:
     """`entries` can be stored and run; `unresolved` wait for what `missing` lists, and have no identity yet.
 
     `weights`: hash -> file, for backbones whose weights the spec gives by path (a Site needs it). `left_out`: stacks
-    of methods that are still to come; no job counts them. `blocker`: why `run` must refuse this plan though it can be
-    shown; "" when it can run.
+    of methods that are still to come; no job counts them. `cells`: what is tuned; there the entries stand for the
+    final jobs, at values that the search will change.
     """
 
     spec: SweepSpec
@@ -60,4 +61,4 @@ class Plan:
     weights: Mapping[str, Path]
     left_out: tuple[LeftOut, ...] = ()
     recipes: tuple[RecipeUse, ...] = ()
-    blocker: str = ""
+    cells: tuple[Cell, ...] = ()

@@ -3,48 +3,65 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.plan import Plan
 from orchestrator.plan_estimate import Estimate, estimate
-from storage.records import Job, Status
+from orchestrator.tuning.planning import fixed_entries, to_search
+from storage.records import Job, Phase, Status
 from storage.store import Entry, JobState, Store
 
 
 @dataclass(frozen=True)
 class PlanReport:
     """`known`: planned jobs in the store by status. `added` and `dropped` compare with the stored sweep of that name
-    (None when the store has none); `stale` are its results of older revisions of a method or of the trainer."""
+    (None when the store has none); `stale` are its results of older revisions of a method or of the trainer.
+    `own`: what the plan itself adds to the store, all of it where nothing is tuned; `trials`: how many each study of a
+    tuned cell has already."""
 
     plan: Plan
+    own: tuple[Entry, ...]
     known: Counter[Status]
     todo: int
     estimate: Estimate
     added: tuple[Entry, ...] | None
     dropped: tuple[JobState, ...] | None
     stale: tuple[JobState, ...]
+    trials: Mapping[str, int] = field(default_factory=dict)
 
 
 def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
     """The report; reads the store and changes nothing."""
-    ids = [entry.job.job_id for entry in plan.entries]
+    own = tuple(fixed_entries(plan.spec, plan.entries, plan.cells))
+    ids = [entry.job.job_id for entry in own]
     known = store.known(ids)
-    todo = [entry for entry, job_id in zip(plan.entries, ids, strict=True) if known.get(job_id) is not Status.DONE]
-    finished = store.jobs(status=Status.DONE) if todo else []
+    todo = [entry for entry, job_id in zip(own, ids, strict=True) if known.get(job_id) is not Status.DONE]
+    trials = Counter(one.study for one in store.trials(cell.study for cell in plan.cells if cell.is_resolved))
+    searched = to_search(plan.cells, trials)
+    finished = store.jobs(status=Status.DONE) if todo or searched else []
     stored = store.jobs(plan.spec.name) if plan.spec.name in store.sweeps() else None
     planned = set(ids)
-    dropped = None if stored is None else tuple(state for state in stored if state.job.job_id not in planned)
+    dropped = None if stored is None else tuple(state for state in stored if _is_dropped(state, planned, plan))
     before = set() if stored is None else {state.job.job_id for state in stored}
     return PlanReport(
         plan=plan,
+        own=own,
         known=Counter(known.values()),
         todo=len(todo),
-        estimate=estimate(todo, finished, catalogue),
-        added=None if stored is None else tuple(one for one in plan.entries if one.job.job_id not in before),
+        estimate=estimate([*todo, *searched], finished, catalogue),
+        added=None if stored is None else tuple(one for one in own if one.job.job_id not in before),
         dropped=dropped,
         stale=_stale(plan, dropped or ()),
+        trials=trials,
     )
+
+
+def _is_dropped(state: JobState, planned: Container[str], plan: Plan) -> bool:
+    """Jobs that a search has added are not in the plan, and are no change of it."""
+    of_search = state.tuned is not None or state.job.phase in (Phase.SEARCH, Phase.PREPARE, Phase.MEASURE)
+    return state.job.job_id not in planned and not (plan.cells and of_search)
 
 
 def _stale(plan: Plan, dropped: tuple[JobState, ...]) -> tuple[JobState, ...]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from orchestrator.plan import Counts, Plan
 from orchestrator.plan_report import PlanReport
-from storage.records import Phase, Status
+from orchestrator.tuning.plan_text import tuning_lines, tuning_record
+from storage.records import Status
 from storage.store import Entry, JobState
 
 JSON_VERSION = 1
@@ -35,13 +36,13 @@ def formula(counts: Counts) -> str:
 def plan_text(report: PlanReport, show: int, *, diff: bool) -> str:
     """The plan as `sweepboard plan` prints it, with the first `show` jobs."""
     plan = report.plan
-    lines = [f"{plan.spec.name}: {formula(plan.counts)}", *_rules(plan), *_recipes(plan), *_studies(plan)]
-    if not plan.blocker:
-        lines += [_shared(plan)] if plan.counts.prepare else []
-        lines += _cache(report)
-        lines += [f"time: {report.estimate}"] if plan.entries else []
-        lines += _diff(report) if diff else []
-        lines += _listing([*plan.entries, *plan.unresolved], show)
+    head = f"{plan.spec.name}: {formula(plan.counts)}"
+    lines = [head, *_rules(plan), *_recipes(plan), *tuning_lines(plan, report.trials)]
+    lines += [_shared(plan)] if plan.counts.prepare else []
+    lines += _cache(report)
+    lines += [f"time: {report.estimate}"] if plan.entries else []
+    lines += _diff(report) if diff else []
+    lines += _listing([*plan.entries, *plan.unresolved], show)
     return "\n".join(lines)
 
 
@@ -67,7 +68,7 @@ def plan_record(report: PlanReport, show: int) -> dict[str, Any]:
         "added": None if report.added is None else [entry.job.job_id for entry in report.added],
         "dropped": None if report.dropped is None else [state.job.job_id for state in report.dropped],
         "stale": [state.job.job_id for state in report.stale],
-        "blocker": plan.blocker,
+        "tune": tuning_record(plan, report.trials),
         "jobs": [_job(entry, is_resolved=id(entry) not in unresolved) for entry in jobs[:show]],
     }
 
@@ -116,27 +117,6 @@ def _recipes(plan: Plan) -> list[str]:
     return lines
 
 
-def _studies(plan: Plan) -> list[str]:
-    tune = plan.spec.tune
-    if tune is None:
-        return []
-    space = ", ".join(tune.space) or "the methods' own"
-    cells = dict.fromkeys(f"{one.row}  {one.job.backbone.name}  {one.job.dataset.name}" for one in _final(plan))
-    return [
-        f"tune: {plan.counts.cells} cells, {tune.trials} trials each ({tune.sampler}, pruner {tune.pruner}; {space}),",
-        f"  then {plan.counts.jobs} final jobs. {plan.blocker}",
-        "cells:",
-        *(f"  {cell}" for cell in list(cells)[:_MOST_LINES]),
-        *_more(len(cells), "cells"),
-        *(f"missing here: {text}" for text in plan.missing),
-    ]
-
-
-def _final(plan: Plan) -> list[Entry]:
-    every = sorted([*plan.entries, *plan.unresolved], key=lambda entry: entry.order)
-    return [entry for entry in every if entry.job.phase in (Phase.FINAL, Phase.SEARCH)]
-
-
 def _shared(plan: Plan) -> str:
     needing = sum(1 for entry in (*plan.entries, *plan.unresolved) if entry.job.needs)
     return f"shared: {plan.counts.prepare} prepare jobs serve {needing} jobs"
@@ -146,9 +126,9 @@ def _cache(report: PlanReport) -> list[str]:
     plan, known = report.plan, report.known
     done = known[Status.DONE]
     others = [f"{number} {status}" for status, number in sorted(known.items()) if status is not Status.DONE]
-    new = len(plan.entries) - sum(known.values())
+    new = len(report.own) - sum(known.values())
     lines = []
-    if plan.entries:
+    if report.own:
         lines.append(f"cache: {', '.join([f'{done} done', *others, f'{new} new'])}; {report.todo} to run")
     if plan.unresolved:
         lines.append(f"cache: unknown for {len(plan.unresolved)} jobs; missing here ({len(plan.missing)}):")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from storage.records import PRIMARY, Job, Phase, Result, Status
-from storage.store import JobState
+from storage.store import Entry, JobState
 
 _STUCK = frozenset({Status.FAILED, Status.CANCELLED, Status.HELD})
 _SHOWN_REASONS = 5
@@ -38,6 +38,7 @@ class SweepProgress:
     running: dict[str, str] = field(default_factory=dict)  # job_id -> what it does just now
     already_done: int = 0
     retries: int = 0
+    to_come: int = 0  # jobs that a search will add, as far as its budget tells
     _row_of: dict[str, str] = field(default_factory=dict)
     _walls_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _left: dict[str, str] = field(default_factory=dict)  # unfinished job_id -> cost group
@@ -57,9 +58,18 @@ class SweepProgress:
                 progress.already_done += state.status is Status.DONE
         return progress
 
+    def joined(self, entries: Iterable[Entry]) -> None:
+        """Count jobs that came to the sweep while it ran."""
+        for entry in entries:
+            if entry.job.job_id not in self._row_of:
+                row = row_title(entry.job, entry.row)
+                self._row_of[entry.job.job_id] = row
+                self.rows.setdefault(row, RowProgress()).total += 1
+                self._left[entry.job.job_id] = _cost_group(entry.job)
+
     @property
     def total(self) -> int:
-        return sum(row.total for row in self.rows.values())
+        return sum(row.total for row in self.rows.values()) + self.to_come
 
     @property
     def done(self) -> int:
@@ -77,7 +87,7 @@ class SweepProgress:
         row = self.rows[self._row_of[job_id]]
         self.running.pop(job_id, None)
         group = self._left.pop(job_id, "")
-        if result.status is Status.DONE:
+        if result.status in (Status.DONE, Status.PRUNED):
             row.done += 1
             scores = [f"{kind}_{name}" for kind in ("test", "val") for name in PRIMARY.values()]
             row.scores += [result.metrics[name] for name in scores if name in result.metrics][:1]
@@ -98,7 +108,8 @@ class SweepProgress:
             statistics.median(self._walls_s[group]) if self._walls_s.get(group) else overall
             for group in self._left.values()
         ]
-        unknown = sum(1 for group in self._left.values() if not self._walls_s.get(group))
+        each += [overall] * self.to_come
+        unknown = self.to_come + sum(1 for group in self._left.values() if not self._walls_s.get(group))
         return sum(each) / slots, (unknown * spread + spread * len(each) ** 0.5) / slots
 
 

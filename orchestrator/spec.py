@@ -15,7 +15,7 @@ from methods.api import Domain
 from orchestrator.recipe_files import RecipeFile, read_recipes
 from orchestrator.spec_methods import StackSpec, read_stack
 from orchestrator.spec_problems import Place, Problem, SpecError
-from orchestrator.spec_schema import BackboneFile, IncludeFile, checked
+from orchestrator.spec_schema import BackboneFile, IncludeFile, TuneFile, checked
 from orchestrator.spec_yaml import Document, read_yaml
 
 _LARGEST_BYTES = 4_000_000
@@ -65,12 +65,25 @@ class Include:
 
 @dataclass(frozen=True)
 class Tune:
-    """What Optuna may vary, by `<method>.<parameter>` or recipe field."""
+    """What Optuna may vary, by `<method>.<parameter>` or recipe field, and for how long.
 
-    trials: int
+    A study ends at `trials` trials, or when its jobs have taken `hours` of their slots; None is no bound. `parallel`
+    trials of one study run at a time. `constraint`: (metric, its highest value).
+    """
+
+    trials: int | None
     space: Mapping[str, Domain]
     sampler: str
     pruner: str
+    hours: float | None = None
+    parallel: int = 1
+    constraint: tuple[str, float] | None = None
+
+    @property
+    def budget(self) -> str:
+        """The budget in words, as it stands on the board."""
+        bounds = [f"{self.trials} trials"] if self.trials is not None else []
+        return " or ".join([*bounds, f"{self.hours:g} slot-hours"] if self.hours is not None else bounds)
 
 
 @dataclass(frozen=True)
@@ -173,13 +186,16 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
         phase=file.phase,
         protocol=file.protocol,
         also_evaluate=tuple((name, ("also_evaluate", at)) for at, name in _also(file.also_evaluate, kept)),
-        tune=None
-        if file.tune is None
-        else Tune(file.tune.trials, file.tune.space, file.tune.sampler, file.tune.pruner),
+        tune=None if file.tune is None else _tune(file.tune),
         measure=None if file.measure is None else Measure(file.measure.batch_size),
         max_jobs=file.max_jobs,
         document=document,
     )
+
+
+def _tune(item: TuneFile) -> Tune:
+    trials = 20 if item.trials is None and item.hours is None else item.trials
+    return Tune(trials, item.space, item.sampler, item.pruner, item.hours, item.parallel, item.constraint)
 
 
 def _placed(key: str, items: list[Any], kept: Mapping[str, list[int]]) -> list[tuple[int, Any]]:

@@ -13,6 +13,7 @@ from orchestrator.spec_yaml import Document
 
 MAX_JOBS = 100_000
 _MOST_SEEDS = 100_000
+CONSTRAINED = ("macs", "trainable_params")
 
 
 class _Part(BaseModel):
@@ -130,10 +131,30 @@ def _domain(value: object) -> Domain:
     return Domain(kind, tuple(values))
 
 
+def _constraint(value: object) -> tuple[str, float] | None:
+    """`macs <= 0.5`: a metric of the trained model and its highest value."""
+    if value is None:
+        return None
+    metric, sign, bound = str(value).partition("<=")
+    try:
+        number = float(bound)
+    except ValueError:
+        number = 0.0
+    if metric.strip() not in CONSTRAINED or not sign or not 0 < number < float("inf"):
+        raise _wrong(
+            f"is {value!r}; expected `macs <= 0.5` (up to 1: parts of the backbone's own MACs; above: MACs) or "
+            "`trainable_params <= 100000`"
+        )
+    return metric.strip(), number
+
+
 class TuneFile(_Part):
     """One Optuna study per cell (stack × backbone × data set); an empty space means the methods' own."""
 
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 20
+    trials: Annotated[int | None, Field(ge=1, le=100_000)] = None  # 20, where there are no hours either
+    hours: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
+    parallel: Annotated[int, Field(ge=1, le=100)] = 1
+    constraint: Annotated[Any, BeforeValidator(_constraint)] = None
     space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = {}
     sampler: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
     pruner: Literal["none", "median", "successive_halving", "hyperband"] = "median"

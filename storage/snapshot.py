@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from storage.records import Job, Result, Status
+from storage.records import Job, Result, Status, Trial, Tuned
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Place:
     order: int
     row: str = ""
     resources: Mapping[str, float] = field(default_factory=dict)
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,12 @@ class KeptJob:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One state of a store, or of some of its sweeps. `specs`: sweep -> spec, oldest first; `jobs`: oldest first."""
+    """One state of a store, or of some of its sweeps. `specs`: sweep -> spec, oldest first; `jobs`: oldest first;
+    `trials`: those of all studies that any of the jobs belongs to, by study and number."""
 
     specs: Mapping[str, str]
     jobs: tuple[KeptJob, ...]
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from storage.records import ArtifactKey, EpochMetrics, Job, Lease, Result, Status
+from storage.records import ArtifactKey, EpochMetrics, Job, Lease, Result, Status, Trial, Tuned
 from storage.snapshot import Absorbed, Snapshot
 
 
@@ -49,12 +49,14 @@ class IllegalMove(StoreError):
 
 @dataclass(frozen=True)
 class Entry:
-    """A job's place in a sweep. Lower `order` runs first; `row` is what the board calls it (label or stack)."""
+    """A job's place in a sweep. Lower `order` runs first; `row` is what the board calls it (label or stack); `tuned`
+    says which search chose its values, if one did."""
 
     job: Job
     order: int
     row: str = ""
     resources: Mapping[str, float] = field(default_factory=dict)
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class JobState:
     attempts: int
     row: str = ""
     result: Result | None = None
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,19 @@ class Store(Protocol):
 
     def save_sweep(self, name: str, spec: str, entries: Sequence[Entry]) -> SweepChange:
         """Make the sweep `name` consist of exactly these entries. Jobs that drop out keep their results."""
+
+    def extend(self, sweep: str, entries: Sequence[Entry], trials: Sequence[Trial] = ()) -> tuple[Trial, ...]:
+        """Add entries to the sweep and drop none; a job that is in it gets the new entry's place.
+
+        `trials` are recorded with the jobs that they name; the answer has them as recorded. A number that its study
+        has already stays as it is (the first one asked wins), and the job of the later one is not added. Raises
+        UnknownSweep, StoreError when a trial names a job that neither the entries nor the store have."""
+
+    def trials(self, studies: Iterable[str]) -> list[Trial]:
+        """The trials of those studies, by study and number; a study without any is unknown, which is no error."""
+
+    def studies(self, sweep: str) -> tuple[str, ...]:
+        """Studies that have a trial whose job is in the sweep, in the order of their jobs. Raises UnknownSweep."""
 
     def sweeps(self) -> tuple[str, ...]:
         """Names of all sweeps, oldest first."""

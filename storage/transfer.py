@@ -58,7 +58,7 @@ def export_store(
         for kept in jobs if with_files else ():
             files[kept.job.job_id] = _brought(kept, home, folder / FILES, missing)
         with written_whole(folder / RESULTS) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines(Transfer(Snapshot(snapshot.specs, jobs), files)))
+            file.writelines(lines(Transfer(replace(snapshot, jobs=jobs), files)))
     except OSError as error:
         raise TransferError(f"cannot write {folder}: {error.strerror or error}. {advice(error)}") from error
     stored = {file for roles in files.values() for file in roles.values()}

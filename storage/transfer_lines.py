@@ -3,6 +3,7 @@
     {"format": "sweepboard-store", "version": 1, "job_schema": 1, "sweeps": 1, "jobs": 42}
     {"kind": "sweep", "name": …, "spec": …}
     {"kind": "job", "job_id": …, "job": …, "status": …, "places": […], "result": …, "attempt": …, "files": {role: …}}
+    {"kind": "trial", "trial": …}                                  (version 2: written only where something was tuned)
 
 `files` names the content of those files of the result that were exported, which lie in `files/` under that name.
 """
@@ -17,12 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from storage.home import SUBFOLDERS
-from storage.records import SCHEMA, Job, Result, Status
+from storage.records import SCHEMA, Job, Result, Status, Trial, Tuned
 from storage.snapshot import Attempt, KeptJob, Place, Snapshot
 from storage.store import StoreError
 
 FORMAT = "sweepboard-store"
-VERSION = 1
+VERSION = 2
+_WITHOUT_TRIALS = 1
 
 
 class TransferError(StoreError):
@@ -51,7 +53,10 @@ class Transfer:
 
 def header_of(snapshot: Snapshot) -> dict[str, object]:
     counts = {"sweeps": len(snapshot.specs), "jobs": len(snapshot.jobs)}
-    return {"format": FORMAT, "version": VERSION, "job_schema": SCHEMA, **counts}
+    is_tuned = snapshot.trials or any(place.tuned for kept in snapshot.jobs for place in kept.places)
+    if not is_tuned:
+        return {"format": FORMAT, "version": _WITHOUT_TRIALS, "job_schema": SCHEMA, **counts}
+    return {"format": FORMAT, "version": VERSION, "job_schema": SCHEMA, **counts, "trials": len(snapshot.trials)}
 
 
 def lines(transfer: Transfer) -> Iterator[str]:
@@ -61,6 +66,8 @@ def lines(transfer: Transfer) -> Iterator[str]:
         yield _line({"kind": "sweep", "name": name, "spec": spec})
     for kept in transfer.snapshot.jobs:
         yield _line(_job_record(kept, transfer.files.get(kept.job.job_id, {})))
+    for trial in transfer.snapshot.trials:
+        yield _line({"kind": "trial", "trial": trial.to_json()})
 
 
 def _line(record: Mapping[str, object]) -> str:
@@ -73,11 +80,22 @@ def _job_record(kept: KeptJob, files: Files) -> dict[str, object]:
         "job_id": kept.job.job_id,
         "job": kept.job.to_json(),
         "status": kept.status.value,
-        "places": [{**vars(place), "resources": dict(place.resources)} for place in kept.places],
+        "places": [_place_record(place) for place in kept.places],
         "result": None if kept.result is None else kept.result.to_json(),
         "attempt": None if kept.attempt is None else asdict(kept.attempt),
         "files": {role: asdict(file) for role, file in files.items()},
     }
+
+
+def _place_record(place: Place) -> dict[str, object]:
+    record = {**vars(place), "resources": dict(place.resources)}
+    tuned = record.pop("tuned")
+    return record if tuned is None else {**record, "tuned": tuned.to_json()}
+
+
+def _place_from(record: Mapping[str, Any]) -> Place:
+    tuned = record.get("tuned")
+    return Place(**{**record, "tuned": None if tuned is None else Tuned.from_json(tuned)})
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -107,23 +125,31 @@ def read_transfer(path: Path) -> Transfer:
     specs: dict[str, str] = {}
     jobs: list[KeptJob] = []
     files: dict[str, Files] = {}
+    trials: list[Trial] = []
     with path.open("rb") as file:
         for number, text in enumerate(file, 1):
             with _placed(path, number):
                 record = json.loads(text)
                 if record.get("kind") == "sweep":
                     specs[str(record["name"])] = str(record["spec"])
+                elif record.get("kind") == "trial":
+                    trials.append(Trial.from_json(record["trial"]))
                 elif number > 1:
                     kept = _kept_from(record)
                     jobs.append(kept)
                     files[kept.job.job_id] = _files_from(record["files"])
-    found = {"sweeps": len(specs), "jobs": len(jobs)}
-    if found != {name: header[name] for name in found}:
+    found = {"sweeps": len(specs), "jobs": len(jobs), "trials": len(trials)}
+    told = {"trials": 0, **header}
+    if found != {name: told[name] for name in found}:
         raise TransferError(
-            f"{path} is not whole: its header tells of {header['sweeps']} sweeps and {header['jobs']} jobs, it has "
-            f"{len(specs)} and {len(jobs)}. Copy it again; nothing was imported"
+            f"{path} is not whole: its header tells of {_counted(told)}, it has {_counted(found)}. Copy it again; "
+            "nothing was imported"
         )
-    return Transfer(Snapshot(specs, tuple(jobs)), files)
+    return Transfer(Snapshot(specs, tuple(jobs), tuple(trials)), files)
+
+
+def _counted(counts: Mapping[str, Any]) -> str:
+    return f"{counts['sweeps']} sweeps, {counts['jobs']} jobs and {counts['trials']} trials"
 
 
 @contextmanager
@@ -151,7 +177,7 @@ def _kept_from(record: Mapping[str, Any]) -> KeptJob:
     return KeptJob(
         job,
         Status(record["status"]),
-        tuple(Place(**place) for place in record["places"]),
+        tuple(_place_from(place) for place in record["places"]),
         result,
         None if record["attempt"] is None else Attempt(**record["attempt"]),
     )

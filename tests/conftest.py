@@ -2,6 +2,6 @@
 
 import pytest
 
-for part in ("attempts", "races", "requests", "sweeps", "transfers"):
+for part in ("attempts", "races", "requests", "sweeps", "transfers", "trials"):
     pytest.register_assert_rewrite(f"storage.testing.{part}")
 pytest.register_assert_rewrite("methods.testing", "workers.testing")

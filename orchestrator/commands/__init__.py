@@ -12,6 +12,7 @@ COMMANDS = (
     "run",
     "status",
     "leaderboard",
+    "tune",
     "retry",
     "show",
     "mlflow",

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.catalogue import installed_catalogue
-from orchestrator.driving import Places, drive, is_finished, without_users
+from orchestrator.driving import Places, Work, drive, is_finished, without_users
 from orchestrator.errors import EXIT_INTERRUPTED, EXIT_JOBS_FAILED, EXIT_NOTHING, EXIT_OK, UsageError
 from orchestrator.live import duration
 from orchestrator.loop import Outcome
 from orchestrator.plan import Plan, plan
 from orchestrator.progress import waiting
-from orchestrator.session import add_command, add_home_argument, note, open_session
+from orchestrator.session import Session, add_command, add_home_argument, note, open_session
 from orchestrator.spec import read_spec
+from orchestrator.tuning.planning import fixed_entries
+from orchestrator.tuning.tuner import Tuner
 from storage.store import Entry
 from workers.devices import kind
 
@@ -54,12 +56,15 @@ def run(args: argparse.Namespace) -> int:
         made = plan(spec, installed_catalogue(session.data_root, session.cache, device, session.weights_root))
         _check(made)
         only = _chosen(made.entries, args)
-        idle = without_users(session.store, made.entries)
-        if idle:
-            only = [one for one in only or [entry.job.job_id for entry in made.entries] if one not in idle]
-        if not is_finished(session.store, [entry for entry in made.entries if entry.job.job_id not in idle]):
+        tuner = _tuner(session, made, only)
+        entries = made.entries if tuner is None else (*fixed_entries(spec, made.entries, made.cells), *tuner.members())
+        idle = without_users(session.store, entries)
+        if idle and tuner is None:
+            only = [one for one in only or [entry.job.job_id for entry in entries] if one not in idle]
+        busy = tuple(entry for entry in entries if entry.job.job_id not in idle)
+        if not (is_finished(session.store, busy) and (tuner is None or tuner.is_finished)):
             _require_torch()
-        change = session.store.save_sweep(spec.name, spec.text, made.entries)
+        change = session.store.save_sweep(spec.name, spec.text, entries if tuner is None else busy)
         dropped = f", {len(change.dropped)} dropped from it" if change.dropped else ""
         note(f"{spec.name}: {len(change.new)} new jobs, {len(change.known)} known{dropped}")
         for refusal in made.refused:
@@ -68,10 +73,19 @@ def run(args: argparse.Namespace) -> int:
             note(f"  left out: {missing.row}: {missing.reason}")
         if idle:
             note(f"  left out: {len(idle)} prepare jobs; every job that would read what they make is finished")
-        outcome = drive(session, made, only, Places.of(args))
+        outcome = drive(session, made, Work(busy, only, tuner), Places.of(args))
         told = waiting(session.store.jobs(spec.name)) if outcome.blocked else []
     _tell(spec.name, outcome, told)
     return _exit_code(outcome)
+
+
+def _tuner(session: Session, made: Plan, only: list[str] | None) -> Tuner | None:
+    """None where nothing is tuned. Raises UsageError with words that mean one job, in a sweep whose jobs follow."""
+    if not made.cells:
+        return None
+    if only is not None:
+        raise UsageError("--only and --limit choose jobs, and a search finds its own: narrow the spec (tune.trials, …)")
+    return Tuner(session.store, made.spec.name, made.cells)
 
 
 def _require_torch() -> None:
@@ -87,9 +101,8 @@ def _require_torch() -> None:
 
 def _check(made: Plan) -> None:
     """Everything that is missing, at once. Raises UsageError."""
-    problems = [*([made.blocker] if made.blocker else []), *made.missing]
-    if problems:
-        raise UsageError("\n".join([f"{made.spec.name} cannot be run:", *(f"  - {text}" for text in problems)]))
+    if made.missing:
+        raise UsageError("\n".join([f"{made.spec.name} cannot be run:", *(f"  - {text}" for text in made.missing)]))
 
 
 def _chosen(entries: tuple[Entry, ...], args: argparse.Namespace) -> list[str] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.progress import row_title, waiting
 from orchestrator.session import Session, add_command, add_home_argument, open_session, out, pick_sweep
+from orchestrator.tuning.report import StudyReport, study_reports, totals
 from storage.records import Status
 from storage.store import JobState
 
@@ -28,11 +29,15 @@ def run(args: argparse.Namespace) -> int:
             return 0
         name = pick_sweep(session, args.sweep)
         states = session.store.jobs(name)
-        out(json.dumps(_record(name, states), sort_keys=True, indent=1) if args.json else _text(session, name, states))
+        studies = study_reports(session.store, name)
+        if args.json:
+            out(json.dumps(_record(name, states, studies), sort_keys=True, indent=1))
+        else:
+            out(_text(session, name, states, studies))
     return 0
 
 
-def _record(name: str, states: list[JobState]) -> dict[str, object]:
+def _record(name: str, states: list[JobState], studies: list[StudyReport]) -> dict[str, object]:
     counts = Counter(str(state.status) for state in states)
     return {
         "version": 1,
@@ -40,6 +45,13 @@ def _record(name: str, states: list[JobState]) -> dict[str, object]:
         "jobs": len(states),
         "by_status": dict(sorted(counts.items())),
         "overhead_s_median": _median_overhead_s(states),
+        "tuning": {
+            "studies": len(studies),
+            "chosen": sum(study.chosen is not None for study in studies),
+            "trials": sum(len(study.trials) for study in studies),
+            "epochs_saved": sum(study.epochs_saved for study in studies),
+            "epochs_planned": sum(study.epochs_planned for study in studies),
+        },
         "failed": [
             {"job_id": state.job.job_id, "row": row_title(state.job, state.row), "class": _class(state)}
             for state in states
@@ -48,7 +60,7 @@ def _record(name: str, states: list[JobState]) -> dict[str, object]:
     }
 
 
-def _text(session: Session, name: str, states: list[JobState]) -> str:
+def _text(session: Session, name: str, states: list[JobState], studies: list[StudyReport]) -> str:
     counts = Counter(state.status for state in states)
     lines = [f"{name}: {counts[Status.DONE]}/{len(states)} done"]
     lines += [f"  {status}: {counts[status]}" for status in Status if status is not Status.DONE and counts[status]]
@@ -56,6 +68,8 @@ def _text(session: Session, name: str, states: list[JobState]) -> str:
     overhead_s = _median_overhead_s(states)
     if overhead_s is not None:
         lines.append(f"  outside training and evaluation: {overhead_s:.2f} s per job (median)")
+    if studies:
+        lines.append(f"  {totals(studies)}")
     failed = [state for state in states if state.status is Status.FAILED]
     for state in failed[:10]:
         job = state.job

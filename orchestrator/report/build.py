@@ -23,6 +23,7 @@ from orchestrator.report.removals import removal_notes
 from orchestrator.report.scores import cell, group_means, mean_of, metric_means, ranked, score, whole_mean
 from orchestrator.report.task_notes import task_notes
 from orchestrator.report.titles import backbone_labels, backbone_notes, distinct_titles
+from orchestrator.report.tuned import budget_words, row_methods, tuned_notes
 from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
 from storage.store import JobState
 
@@ -39,7 +40,7 @@ Runs = dict[DatasetRef, dict[int, JobState]]
 
 @dataclass(frozen=True)
 class _Key:
-    """What makes a row, besides the recipe fields that are axes."""
+    """What makes a row, besides the recipe fields that are axes. `tuned`: what a search chose; None: nothing."""
 
     methods: tuple[MethodCall, ...]
     backbone: BackboneRef
@@ -48,6 +49,7 @@ class _Key:
     trainer_revision: int
     schema: int
     phase: Phase
+    tuned: tuple[str, ...] | None
 
 
 @dataclass
@@ -112,8 +114,9 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     buckets: dict[tuple[object, ...], Runs] = {}
     for state in finals:
         job = state.job
+        tuned = None if state.tuned is None else state.tuned.params
         kind = (
-            job.methods,
+            row_methods(state),
             job.backbone,
             job.recipe,
             job.train_split,
@@ -121,15 +124,17 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
             job.protocol,
             job.phase,
             job.trained_on,
+            tuned,
         )
         runs = buckets.setdefault((*kind, job.trainer_revision, job.schema), {}).setdefault(job.dataset, {})
         if job.seed not in runs or state.status is Status.DONE:
             runs[job.seed] = state
     families: dict[_Key, list[tuple[Recipe, Runs]]] = {}
     for bucket in buckets.values():
-        job = next(iter(next(iter(bucket.values())).values())).job
+        state = next(iter(next(iter(bucket.values())).values()))
+        job, tuned = state.job, None if state.tuned is None else state.tuned.params
         size, revision = job.recipe.image_size, job.trainer_revision
-        key = _Key(job.methods, job.backbone, size, Protocol.of(job), revision, job.schema, job.phase)
+        key = _Key(row_methods(state), job.backbone, size, Protocol.of(job), revision, job.schema, job.phase, tuned)
         families.setdefault(key, []).append((job.recipe, bucket))
     return [draft for key, members in families.items() for draft in _split_by_axes(key, members)]
 
@@ -223,6 +228,7 @@ def _section(
             *backbone_notes({(draft.key.backbone, draft.key.image_size) for draft in drafts}),
             *removal_notes(titled),
             *task_notes(titled, {dataset: tasks[dataset].title for dataset in columns}),
+            *tuned_notes(titled),
         ),
     )
 
@@ -244,7 +250,8 @@ def _row(
     states = tuple(state for column in scored for _, state, _ in column)
     results = [state.result for column in scored for _, state, value in column if value is not None]
     return Row(
-        title=" / ".join(sorted({name or states[0].job.stack for name in {state.row for state in states}})),
+        title=" / ".join(sorted({name or states[0].job.stack for name in {state.row for state in states}}))
+        + budget_words(states),
         methods=key.methods,
         backbone=Backbone(key.backbone, key.image_size, labels[key.backbone, key.image_size]),
         trainer_revision=key.trainer_revision,

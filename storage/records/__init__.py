@@ -16,6 +16,7 @@ from storage.records.job import (
 from storage.records.metrics import METRICS, PRIMARY, SEGMENTATION_METRICS, SPEED_METRICS, Metric
 from storage.records.recipe import Recipe
 from storage.records.result import EpochMetrics, Failure, FailureClass, Lease, Result, Status
+from storage.records.tuned import Trial, Tuned
 
 __all__ = [
     "CLASSIFICATION",
@@ -41,6 +42,8 @@ __all__ = [
     "Recipe",
     "Result",
     "Status",
+    "Trial",
+    "Tuned",
     "Value",
     "canonical_json",
     "digest",

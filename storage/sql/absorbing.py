@@ -16,6 +16,7 @@ from storage.sql.rows import log, log_all, portions
 from storage.sql.states import refresh, refresh_sweep, refresh_waiting
 from storage.sql.sweeps import add_jobs, add_members, add_sweep
 from storage.sql.tables import attempts, jobs, sweep_jobs, sweeps
+from storage.sql.trials import add_trials
 from storage.store import Entry
 
 _BUSY = frozenset({Status.LEASED, Status.RUNNING})
@@ -55,6 +56,7 @@ def absorb(work: Work, snapshot: Snapshot) -> Absorbed:
     ]
     new_sweeps, widened = _join_sweeps(work, snapshot)
     _end(work, ended)
+    add_trials(work, snapshot.trials)
     return Absorbed(
         new=tuple(kept.job.job_id for kept in fresh),
         ended=tuple(one.result.job_id for one in ended),
@@ -154,4 +156,4 @@ def _join_sweeps(work: Work, snapshot: Snapshot) -> tuple[tuple[str, ...], tuple
 
 
 def _entry(kept: KeptJob, place: Place) -> Entry:
-    return Entry(kept.job, place.order, place.row, place.resources)
+    return Entry(kept.job, place.order, place.row, place.resources, place.tuned)

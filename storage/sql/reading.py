@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, Text, and_, func, literal_column, select
 
-from storage.records import ArtifactKey, EpochMetrics, Lease, Status
+from storage.records import ArtifactKey, EpochMetrics, Lease, Status, Tuned
 from storage.sql.rows import job_from, key_ids, many_records, portions, result_from
 from storage.sql.tables import BLOCKED, artifacts, attempts, epoch_metrics, events, jobs, results, sweep_jobs, sweeps
 from storage.store import Event, JobState, UnknownJob, UnknownSweep
@@ -23,7 +23,8 @@ _ANY_ROW = (
     .limit(1)
     .scalar_subquery()
 )
-_States = Select[str, str, int, str | None, str | None]
+_NOT_OF_A_SWEEP = literal_column("NULL", Text)
+_States = Select[str, str, int, str | None, str | None, str | None]
 
 
 def require_sweep(conn: Connection, sweep: str) -> None:
@@ -56,7 +57,7 @@ def job_states(conn: Connection, sweep: str | None, status: Status | None) -> li
 
 def _of_sweep(sweep: str) -> _States:
     return (
-        select(jobs.c.record, jobs.c.status, jobs.c.lease_epoch, sweep_jobs.c.row, results.c.record)
+        select(jobs.c.record, jobs.c.status, jobs.c.lease_epoch, sweep_jobs.c.row, results.c.record, sweep_jobs.c.tuned)
         .select_from(sweep_jobs.join(jobs).outerjoin(results, _SHOWN))
         .where(sweep_jobs.c.sweep == sweep)
         .order_by(sweep_jobs.c.ordinal, sweep_jobs.c.job_id)
@@ -65,20 +66,21 @@ def _of_sweep(sweep: str) -> _States:
 
 def _of_all() -> _States:
     return (
-        select(jobs.c.record, jobs.c.status, jobs.c.lease_epoch, _ANY_ROW, results.c.record)
+        select(jobs.c.record, jobs.c.status, jobs.c.lease_epoch, _ANY_ROW, results.c.record, _NOT_OF_A_SWEEP)
         .select_from(jobs.outerjoin(results, _SHOWN))
         .order_by(jobs.c.created_s, jobs.c.job_id)
     )
 
 
-def _job_state(row: Row[str, str, int, str | None, str | None]) -> JobState:
-    record, status, attempts_made, label, result = row
+def _job_state(row: Row[str, str, int, str | None, str | None, str | None]) -> JobState:
+    record, status, attempts_made, label, result, tuned = row
     return JobState(
         job=job_from(record),
         status=Status(status),
         attempts=attempts_made,
         row=label or "",
         result=None if result is None else result_from(result),
+        tuned=None if tuned is None else Tuned.from_json(json.loads(tuned)),
     )
 
 

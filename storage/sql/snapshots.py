@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
 
-from storage.records import EpochMetrics, Status
+from storage.records import EpochMetrics, Status, Trial, Tuned
 from storage.snapshot import Attempt, KeptJob, Place, Snapshot
 from storage.sql.reading import require_sweep, spec, sweep_names
 from storage.sql.rows import job_from, portions, result_from
-from storage.sql.tables import attempts, epoch_metrics, jobs, results, sweep_jobs
+from storage.sql.tables import attempts, epoch_metrics, jobs, results, sweep_jobs, trials
+from storage.sql.trials import of_studies
 
 _ATTEMPT = (attempts.c.sweep, attempts.c.owner, attempts.c.leased_s, attempts.c.started_s, attempts.c.ended_s)
 _KEPT = (
@@ -36,7 +37,23 @@ def snapshot(conn: Connection, names: Sequence[str] | None) -> Snapshot:
     rows = list(conn.execute(_KEPT)) if names is None else _with_foundations(conn, places)
     curves = _curves(conn, (row[0] for row in rows if row[3] is not None))
     kept = tuple(_kept(row, tuple(places.get(row[0], ())), curves.get(row[0], ())) for row in rows)
-    return Snapshot({name: spec(conn, name) for name in chosen}, kept)
+    return Snapshot({name: spec(conn, name) for name in chosen}, kept, _trials(conn, {row[0] for row in rows}))
+
+
+def _trials(conn: Connection, job_ids: Collection[str]) -> tuple[Trial, ...]:
+    """Of every study that one of the jobs belongs to: its trials up to the first whose job is not among them."""
+    wanted = trials.c.study
+    studies = {
+        one for part in portions(job_ids) for one in conn.scalars(select(wanted).where(trials.c.job_id.in_(part)))
+    }
+    found: list[Trial] = []
+    broken: set[str] = set()
+    for one in of_studies(conn, studies):
+        if one.job_id is not None and one.job_id not in job_ids:
+            broken.add(one.study)
+        if one.study not in broken:
+            found.append(one)
+    return tuple(found)
 
 
 def _places(conn: Connection, names: Iterable[str]) -> dict[str, list[Place]]:
@@ -45,7 +62,8 @@ def _places(conn: Connection, names: Iterable[str]) -> dict[str, list[Place]]:
     for name in names:
         query = select(sweep_jobs).where(sweep_jobs.c.sweep == name).order_by(sweep_jobs.c.ordinal)
         for row in conn.execute(query):
-            place = Place(name, row.ordinal, row.row, json.loads(row.resources))
+            tuned = None if row.tuned is None else Tuned.from_json(json.loads(row.tuned))
+            place = Place(name, row.ordinal, row.row, json.loads(row.resources), tuned)
             found.setdefault(row.job_id, []).append(place)
     return found
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from storage.records import ArtifactKey, EpochMetrics, Lease, Result, Status
+from storage.records import ArtifactKey, EpochMetrics, Lease, Result, Status, Trial
 from storage.snapshot import Absorbed, Snapshot
 from storage.sql import absorbing, finishing, leasing, reading, snapshots, states, sweeps
+from storage.sql import trials as asked
 from storage.sql.engine import Clock, Database
 from storage.sql.rows import log, many_records
 from storage.sql.schema import ensure_schema
@@ -31,6 +32,18 @@ class SqlStore:
     def save_sweep(self, name: str, spec: str, entries: Sequence[Entry]) -> SweepChange:
         with many_records(), self._database.write() as work:
             return sweeps.save(work, name, spec, entries)
+
+    def extend(self, sweep: str, entries: Sequence[Entry], trials: Sequence[Trial] = ()) -> tuple[Trial, ...]:
+        with self._database.write() as work:
+            return asked.extend(work, sweep, entries, trials)
+
+    def trials(self, studies: Iterable[str]) -> list[Trial]:
+        with self._database.read() as conn:
+            return asked.of_studies(conn, studies)
+
+    def studies(self, sweep: str) -> tuple[str, ...]:
+        with self._database.read() as conn:
+            return asked.studies(conn, sweep)
 
     def sweeps(self) -> tuple[str, ...]:
         with self._database.read() as conn:

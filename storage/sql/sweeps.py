@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Insert, delete, insert, select, update
@@ -20,7 +20,7 @@ def save(work: Work, name: str, spec: str, entries: Sequence[Entry]) -> SweepCha
     members: dict[str, Entry] = {}
     for entry in entries:
         members.setdefault(entry.job.job_id, entry)
-    known = _known(work, members)
+    known = known_ids(work, members)
     fresh = [entry.job for job_id, entry in members.items() if job_id not in known]
     add_jobs(work, fresh)
     _set_spec(work, name, spec)
@@ -37,9 +37,10 @@ def save(work: Work, name: str, spec: str, entries: Sequence[Entry]) -> SweepCha
     return change
 
 
-def _known(work: Work, members: dict[str, Entry]) -> set[str]:
+def known_ids(work: Work, ids: Iterable[str]) -> set[str]:
+    """Those of the ids that the store knows as jobs."""
     found: set[str] = set()
-    for portion in portions(members):
+    for portion in portions(ids):
         found.update(work.conn.scalars(select(jobs.c.job_id).where(jobs.c.job_id.in_(portion))))
     return found
 
@@ -98,6 +99,7 @@ def _member_row(sweep: str, job_id: str, entry: Entry) -> dict[str, Any]:
         "row": entry.row,
         "resources": to_text(dict(entry.resources)),
         "state": Status.PENDING.value,
+        "tuned": None if entry.tuned is None else to_text(entry.tuned.to_json()),
     }
 
 

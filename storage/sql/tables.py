@@ -61,6 +61,7 @@ sweep_jobs = Table(
     Column("row", Text, nullable=False),
     Column("resources", Text, nullable=False),
     Column("state", Text, nullable=False),
+    Column("tuned", Text),  # which search chose the job's values
     Index("sweep_jobs_by_state", "sweep", "state", "ordinal", "job_id"),
     Index("sweep_jobs_by_job", "job_id"),
 )
@@ -114,6 +115,19 @@ epoch_metrics = Table(
     Column("epoch", Integer, primary_key=True),
     Column("metrics", Text, nullable=False),
     Column("wall_s", Double, nullable=False),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("study", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.job_id")),  # none: the values cannot be run
+    Column("params", Text, nullable=False),
+    Column("attrs", Text, nullable=False),
+    Column("refusal", Text, nullable=False),
+    Column("bound", Text),  # [metric, highest value]
+    Column("asked_s", Double, nullable=False),
 )
 
 events = Table(

@@ -13,9 +13,12 @@ from storage.testing.requests import RequestContract
 from storage.testing.samples import VirtualClock
 from storage.testing.sweeps import SweepContract
 from storage.testing.transfers import TransferContract
+from storage.testing.trials import TrialContract
 
 __all__ = ["StoreContract", "VirtualClock"]
 
 
-class StoreContract(SweepContract, AttemptContract, RequestContract, RaceContract, TransferContract, ChildContract):
+class StoreContract(
+    SweepContract, AttemptContract, RequestContract, RaceContract, TransferContract, ChildContract, TrialContract
+):
     """Everything that a store promises. Override `connect`."""

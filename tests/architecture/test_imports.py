@@ -9,12 +9,13 @@ import pytest
 
 from orchestrator.commands import COMMANDS
 
-HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "sklearn")
+HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "sklearn", "optuna")
 TORCH_FREE = (
     "orchestrator.cli",
     *(f"orchestrator.commands.{name}" for name in COMMANDS),
     "orchestrator.loop",
     "orchestrator.plan",
+    "orchestrator.tuning.tuner",
     "methods.api",
     "methods.registry",
     "workers.backbone_facts",
@@ -80,14 +81,15 @@ def test_a_base_only_environment_answers(words, tmp_path):
     assert done.stdout.strip()
 
 
-def test_a_base_only_environment_says_what_running_needs(tmp_path):
+@pytest.mark.parametrize(("example", "extra"), [("quick", "train"), ("tune", "tune")])
+def test_a_base_only_environment_says_what_running_needs(example, extra, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", BASE_ONLY, "run", "orchestrator/examples/quick.yaml", "--home", str(tmp_path)],
+        [sys.executable, "-c", BASE_ONLY, "run", f"orchestrator/examples/{example}.yaml", "--home", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 2
-    assert "sweepboard[train]" in done.stderr
+    assert f"sweepboard[{extra}]" in done.stderr
     assert "Traceback" not in done.stderr

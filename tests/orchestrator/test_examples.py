@@ -34,6 +34,7 @@ EXPECTED = {  # jobs, prepare jobs, measure jobs, rows that wait for a method
     "robustness": (3, 3, 0, 0),
     "segmentation": (5 * 3, 3, 0, 0),
     "segmentation-own": (5, 1, 0, 0),
+    "tune": (6, 6, 0, 0),
 }
 
 

@@ -189,12 +189,15 @@ def test_more_jobs_than_max_jobs_are_refused_before_they_are_made() -> None:
         planned(spec("[linear]", f"train: {{lr: {list(range(1, 400))}, weight_decay: {[0.001] * 400}}}"))
 
 
-def test_a_tune_spec_shows_its_cells_and_is_blocked() -> None:
+def test_a_tune_spec_has_a_cell_for_every_stack_backbone_and_data_set() -> None:
     made = planned(
         spec("[gps, linear]", "seeds: 3\ntune: {space: {lr: {log: [1e-4, 1e-2]}}}", datasets='["@embedded/*"]')
     )
     assert (made.counts.cells, made.counts.jobs) == (6, 18)
-    assert "cannot tune yet" in made.blocker
+    assert [(cell.row, cell.point.dataset.name, len(cell.point.seeds)) for cell in made.cells][:2] == [
+        ("gps", "embedded/digits", 3),
+        ("linear", "embedded/digits", 3),
+    ]
 
 
 def test_the_formula_reads_as_a_sum() -> None:

@@ -149,9 +149,9 @@ def test_unresolved_jobs_have_no_id(store: Store) -> None:
 
 def test_a_tune_spec_lists_its_cells(store: Store) -> None:
     text = plan_text(report(store, planned(TEXT + "tune: {trials: 7}\n")), 10, diff=False)
-    assert "tune: 2 cells, 7 trials each (tpe, pruner median; the methods' own)" in text
-    assert "\n  gps  nano_vit  embedded/digits" in text
-    assert "this version cannot tune yet" in text
+    assert "tune: 1 cell, 7 trials each (tpe, pruner median)" in text  # bitfit has nothing to tune by itself
+    assert "\n  gps  nano_vit  embedded/digits  gps.connections_per_neuron 1..15" in text
+    assert "then 2 final jobs" in text
 
 
 def run(tmp_path: Path, *arguments: str) -> int:

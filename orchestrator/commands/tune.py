@@ -1,0 +1,88 @@
+"""`sweepboard tune`: what the searches of a sweep have tried, and what they chose. Reads the store, loads no Optuna."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.errors import EXIT_NOTHING, EXIT_OK
+from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
+from orchestrator.tuning.outcomes import LOSS, SCORE
+from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
+
+JSON_VERSION = 1
+
+
+def register(commands: argparse._SubParsersAction[Any]) -> None:
+    command = add_command(commands, "tune", run, "what the searches of a sweep have tried, and what they chose")
+    command.add_argument("what", choices=["show", "best"], help="show: every trial; best: the values of every cell")
+    command.add_argument("sweep", nargs="?", help="name of the sweep (default: the latest)")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    add_home_argument(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    with open_session(args) as session:
+        name = pick_sweep(session, args.sweep)
+        reports = study_reports(session.store, name)
+    if not reports:
+        note(f"{name} has no trials; `tune:` in its spec makes a search (README, Tuning)")
+        return EXIT_NOTHING
+    if args.json:
+        out(json.dumps(_record(name, reports, args.what), indent=1, sort_keys=True))
+        return EXIT_OK
+    text: Callable[[StudyReport], list[str]] = _every_trial if args.what == "show" else _best
+    out("\n".join([line for report in reports for line in text(report)] + [totals(reports)]))
+    return EXIT_OK
+
+
+def _record(name: str, reports: list[StudyReport], what: str) -> dict[str, Any]:
+    studies = [report.to_json() for report in reports]
+    if what == "best":
+        studies = [{key: value for key, value in study.items() if key != "trials"} for study in studies]
+    return {"version": JSON_VERSION, "sweep": name, "studies": studies}
+
+
+def _every_trial(report: StudyReport) -> list[str]:
+    lines = [f"{report.row}  {report.backbone}  {report.dataset}  (study {report.study})"]
+    for one in report.trials:
+        mark = "*" if report.best is not None and one.trial.number == report.best.number else " "
+        lines.append(f" {mark}{one.trial.number:4d}  {_end(one):24}  {_params(one)}")
+    return [*lines, *_tie(report)]
+
+
+def _best(report: StudyReport) -> list[str]:
+    head = f"{report.row}  {report.backbone}  {report.dataset}: "
+    if report.best is None:
+        return [f"{head}no trial has brought values yet"]
+    best = report.trials[report.best.number]
+    state = "" if report.chosen is not None else ", the search goes on"
+    return [
+        f"{head}{_params(best)}  ({_end(best)}, trial {best.trial.number} of {len(report.trials)}{state})",
+        *_tie(report),
+    ]
+
+
+def _tie(report: StudyReport) -> list[str]:
+    if report.best is None or not report.best.tied:
+        return []
+    others = ", ".join(str(number) for number in report.best.tied)
+    return [f"  tie: trial {report.best.number} has the accuracy of {others}; taken by loss, trained values, number"]
+
+
+def _end(one: TrialReport) -> str:
+    metrics = one.outcome.metrics if one.outcome is not None else {}
+    if SCORE in metrics:
+        loss = f" loss {metrics[LOSS]:.3f}" if LOSS in metrics else ""
+        breaks = "" if one.outcome is None or one.outcome.is_feasible else " over its bound"
+        return f"val {metrics[SCORE]:.1f} %{loss}{breaks}"
+    return f"pruned {one.epochs}/{one.planned} epochs" if one.state == "pruned" else one.state
+
+
+def _params(one: TrialReport) -> str:
+    return " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in one.trial.params.items()
+    )

@@ -1,0 +1,166 @@
+"""Cells: what is tuned, one study each; how a suggestion becomes a job, and the best one the final jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from methods.api import Domain
+from methods.facts import Value
+from orchestrator.plan_jobs import JobMaker, Resolved, made_row
+from orchestrator.plan_measure import measure_entries
+from orchestrator.plan_recipes import Change
+from orchestrator.plan_variants import Variant
+from orchestrator.recipes import recipe_value
+from orchestrator.resolve import UNKNOWN, Backbone
+from orchestrator.spec import Tune
+from storage.records import DatasetRef, Job, Tuned, digest
+from storage.store import Entry
+
+TRAIN = "train"
+_FINALS_FROM = 1_000_000_000  # trials of other cells come first: they wait for each other, finals do not
+_MEASURES_FROM = 2_000_000_000
+
+
+@dataclass
+class Point:
+    """A place in the product of a spec that is tuned: its jobs by seed, as (seed, what overrides set there)."""
+
+    row: str
+    variant: Variant
+    backbone: Backbone
+    dataset: DatasetRef
+    seeds: list[tuple[int, tuple[Change, ...]]] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """Equal for all seeds of one place in one plan."""
+        return id(self.variant), id(self.backbone), self.dataset.name
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The job that a suggestion asks for, with its resources; or why it cannot be run."""
+
+    job: Job | None
+    resources: Mapping[str, float]
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A stack on a backbone and a data set, and the space that is searched there ("<method or train>.<field>").
+
+    `searching` and `finishing` make its jobs; `index` is its position among the `count` cells of the sweep.
+    """
+
+    point: Point
+    space: Mapping[str, Domain]
+    tune: Tune
+    searching: JobMaker
+    finishing: JobMaker
+    index: int
+    count: int
+
+    @property
+    def row(self) -> str:
+        return self.point.row
+
+    @property
+    def is_resolved(self) -> bool:
+        """All that names its jobs is known on this machine."""
+        return self.point.backbone.is_resolved and self.point.dataset.data_hash != UNKNOWN
+
+    @cached_property
+    def study(self) -> str:
+        """Hash of all that decides the trials but their outcomes. A study is shared by sweeps and goes on when its
+        budget grows: the budget is not in it.
+
+        The job at the first value of every domain stands for what is fixed: stack, recipe, backbone, data and seed.
+        """
+        fixed = self.trial({name: domain.values[0] for name, domain in self.space.items()})
+        record = {
+            "fixed": fixed.refusal if fixed.job is None else fixed.job.to_json(),
+            "space": [[name, domain.kind, list(domain.values)] for name, domain in self.space.items()],
+            "search": [self.tune.sampler, self.tune.pruner, self.tune.parallel, list(self.tune.constraint or ())],
+        }
+        return digest(record)
+
+    @cached_property
+    def epochs(self) -> int:
+        """The most that a trial trains."""
+        tuned = self.space.get(f"{TRAIN}.epochs")
+        own = self._resolved(self.searching, 0, {}).recipe.epochs
+        return own if tuned is None else max(int(str(value)) for value in tuned.values)
+
+    def trial(self, params: Mapping[str, Any]) -> Asked:
+        """The job of a suggestion, with the first seed."""
+        resolved = self._resolved(self.searching, 0, params)
+        return self._asked(self.searching, resolved, self.point.seeds[0][0])
+
+    def trial_entries(self, number: int, asked: Asked) -> list[Entry]:
+        """The job of trial `number` and what must be prepared for it: every cell's first trial before second ones."""
+        return self._entries(self.searching, asked, number * self.count + self.index, None)
+
+    def final_entries(self, params: Mapping[str, Any], tuned: Tuned) -> list[Entry]:
+        """The jobs that the best values lead to, with every seed, and what must be prepared and measured for them."""
+        found: list[Entry] = []
+        for at, (seed, _) in enumerate(self.point.seeds):
+            asked = self._asked(self.finishing, self._resolved(self.finishing, at, params), seed)
+            found += self._entries(self.finishing, asked, _FINALS_FROM + at * self.count + self.index, tuned)
+        lookup = self.finishing.lookup
+        planned = [(entry, True) for entry in found]
+        measured = measure_entries(lookup.spec.measure, planned, lookup.catalogue.device)
+        return found + [replace(entry, order=_MEASURES_FROM + self.index) for entry, _ in measured]
+
+    def tuned(self, trials: int, best: int, ties: int) -> Tuned:
+        """What a final job's place in the sweep says. What follows from tuned values counts as tuned."""
+        names = list(self.space)
+        for facts in self.point.variant.methods:
+            if facts.settled_by is not None and any(name.startswith(f"{facts.name}.") for name in self.space):
+                names += [f"{facts.name}.{item.name}" for item in facts.fields if item.is_list]
+        return Tuned(self.study, trials, best, ties, tuple(dict.fromkeys(names)))
+
+    @cached_property
+    def bound(self) -> tuple[str, float] | None:
+        """The constrained metric and its highest value; None without a constraint."""
+        if self.tune.constraint is None:
+            return None
+        metric, bound = self.tune.constraint
+        facts = self.point.backbone.facts
+        if metric != "macs" or bound > 1 or facts is None:
+            return metric, bound
+        size = self._resolved(self.searching, 0, {}).recipe.image_size or facts.image_size
+        return metric, bound * facts.macs * (size / facts.image_size) ** 2
+
+    def _resolved(self, maker: JobMaker, at: int, params: Mapping[str, Any]) -> Resolved:
+        changes = (*self.point.seeds[at][1], *(_change(name, value) for name, value in params.items()))
+        return maker.resolve(self.point.variant, self.point.backbone, changes, self.point.dataset.task)
+
+    def _asked(self, maker: JobMaker, resolved: Resolved, seed: int) -> Asked:
+        wrong = [f"{name} {text}" for name, text in resolved.recipe.problems()]
+        refusal = resolved.refusal or "; ".join(wrong)
+        if refusal:
+            return Asked(None, resolved.resources, refusal)
+        return Asked(maker.job(resolved, self.point.backbone, self.point.dataset, seed), resolved.resources)
+
+    def _entries(self, maker: JobMaker, asked: Asked, order: int, tuned: Tuned | None) -> list[Entry]:
+        if asked.job is None:
+            return []
+        makers = [maker.prepare_job(asked.job, key) for key in asked.job.needs]
+        prepared = [Entry(job, order, made_row(job), asked.resources) for job in makers]
+        row = self.row if tuned is not None else f"tune {self.row}"
+        return [*prepared, Entry(asked.job, order, row, asked.resources, tuned)]
+
+
+def _change(key: str, value: Value) -> Change:
+    owner, _, name = key.rpartition(".")
+    return (owner, name, recipe_value(name, value)[0] if owner == TRAIN else value)
+
+
+def schedules(asked: Sequence[Asked]) -> set[object]:
+    """The token schedules of these jobs: more than one, and the search decides how much is merged."""
+    jobs = [one.job for one in asked if one.job is not None]
+    return {tuple(dict(call.params).get("schedule") for call in job.methods) for job in jobs}

@@ -1,0 +1,74 @@
+"""What a plan says of its tuning: cells, spaces, budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from methods.api import Domain
+from orchestrator.plan import Plan
+from orchestrator.tuning.cells import Cell
+
+_MOST_LINES = 20
+
+
+def tuning_lines(plan: Plan, trials: Mapping[str, int]) -> list[str]:
+    """For people; `trials`: how many each study has already."""
+    tune, cells = plan.spec.tune, plan.cells
+    if tune is None:
+        return []
+    finals = sum(len(cell.point.seeds) for cell in cells)
+    rule = [f"pruner {tune.pruner}", *([f"{tune.parallel} at a time"] if tune.parallel > 1 else [])]
+    bound = [f"{tune.constraint[0]} <= {tune.constraint[1]:g}"] if tune.constraint else []
+    known = sum(trials.values())
+    lines = [
+        f"tune: {_number(len(cells), 'cell')}, {tune.budget} each ({tune.sampler}, {', '.join([*rule, *bound])})"
+        + (f"; {known} trials are recorded already" if known else ""),
+        f"  then {_number(finals, 'final job')} with the best values of each cell (shown below at the values that the "
+        "search starts from)",
+    ]
+    lines += [f"  {_cell(cell)}" for cell in cells[:_MOST_LINES]]
+    return lines + ([f"  … {len(cells) - _MOST_LINES} more cells"] if len(cells) > _MOST_LINES else [])
+
+
+def tuning_record(plan: Plan, trials: Mapping[str, int]) -> dict[str, Any] | None:
+    """For programs; None where nothing is tuned."""
+    tune = plan.spec.tune
+    if tune is None:
+        return None
+    return {
+        "trials": tune.trials,
+        "hours": tune.hours,
+        "sampler": tune.sampler,
+        "pruner": tune.pruner,
+        "parallel": tune.parallel,
+        "constraint": None if tune.constraint is None else {tune.constraint[0]: tune.constraint[1]},
+        "cells": [
+            {
+                "study": cell.study if cell.is_resolved else None,
+                "row": cell.row,
+                "backbone": cell.point.backbone.ref.name,
+                "dataset": cell.point.dataset.name,
+                "space": {name: {domain.kind: list(domain.values)} for name, domain in cell.space.items()},
+                "trials": trials.get(cell.study, 0) if cell.is_resolved else 0,
+                "finals": len(cell.point.seeds),
+            }
+            for cell in plan.cells
+        ],
+    }
+
+
+def _cell(cell: Cell) -> str:
+    space = ", ".join(f"{name} {_domain(domain)}" for name, domain in cell.space.items())
+    return f"{cell.row}  {cell.point.backbone.ref.name}  {cell.point.dataset.name}  {space}"
+
+
+def _domain(domain: Domain) -> str:
+    if domain.kind == "choice":
+        return "|".join(str(value) for value in domain.values)
+    low, high = domain.values
+    return f"{low}..{high}" + (" (log)" if domain.kind == "log" else "")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

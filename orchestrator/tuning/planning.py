@@ -1,0 +1,127 @@
+"""Which points of a plan are tuned, and what of their spaces cannot be searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from methods.api import Domain
+from orchestrator.plan_jobs import JobMaker
+from orchestrator.plan_measure import measure_entries
+from orchestrator.recipes import is_recipe_field
+from orchestrator.resolve import Lookup
+from orchestrator.spec import SweepSpec, Tune
+from orchestrator.spec_methods import OFF_THE_SHELF
+from orchestrator.tuning.cells import TRAIN, Asked, Cell, Point, schedules
+from storage.records import SEGMENTATION, Phase
+from storage.store import Entry
+
+_MERGING = (
+    "only chooses little merging: add a bound on the cost, such as `constraint: macs <= 0.5` (of the backbone's own "
+    "MACs), or leave it out of the space"
+)
+
+
+def tuned_cells(lookup: Lookup, points: Iterable[Point]) -> tuple[Cell, ...]:
+    """One cell per point that has something to tune; what cannot be searched becomes problems of the spec."""
+    tune = lookup.spec.tune
+    if tune is None:
+        return ()
+    spaces = [(point, space) for point in points if (space := _space(point, tune))]
+    if not spaces and not any(lookup.is_left_out(key.rpartition(".")[0]) for key in tune.space):
+        lookup.problem(("tune",), "finds nothing to tune: no method here has a space of its own; give tune.space")
+    if lookup.spec.phase != "final":
+        lookup.problem(("phase",), "is search, and tune: searches by itself; leave phase out")
+    _refuse(lookup, [point for point, _ in spaces])
+    searching, finishing = JobMaker(lookup, Phase.SEARCH), JobMaker(lookup, Phase.FINAL)
+    cells = tuple(
+        Cell(point, space, tune, searching, finishing, at, len(spaces)) for at, (point, space) in enumerate(spaces)
+    )
+    for problem in dict.fromkeys(problem for cell in cells for problem in _problems(cell)):
+        lookup.problem(*problem)
+    return cells
+
+
+def _refuse(lookup: Lookup, points: Sequence[Point]) -> None:
+    """What a search cannot go together with in this version."""
+    if lookup.spec.also_evaluate:
+        lookup.problem(("also_evaluate",), "does not go with tune: yet; evaluate in a sweep of the values found")
+    for stack in lookup.spec.stacks:
+        if stack.off_the_shelf:
+            lookup.problem(stack.path, f"mode: {OFF_THE_SHELF} does not go with tune: yet; make it a sweep of its own")
+    if any(point.dataset.task == SEGMENTATION for point in points):
+        lookup.problem(("tune",), "chooses by validation top-1, which data sets with masks have not; leave them out")
+
+
+def fixed_entries(spec: SweepSpec, entries: Sequence[Entry], cells: Sequence[Cell]) -> list[Entry]:
+    """The planned entries without those of tuned cells, which the search adds one by one."""
+    if not cells:
+        return list(entries)
+    tuned = {(cell.row, cell.point.backbone.ref, cell.point.dataset) for cell in cells}
+    finals = [
+        entry
+        for entry in entries
+        if entry.job.phase is Phase.FINAL and (entry.row, entry.job.backbone, entry.job.dataset) not in tuned
+    ]
+    needed = {key.key_id for entry in finals for key in entry.job.needs}
+    kept = [entry for entry in entries if entry.job.makes is not None and entry.job.makes.key_id in needed] + finals
+    device = cells[0].finishing.lookup.catalogue.device
+    measured = measure_entries(spec.measure, [(entry, True) for entry in kept], device)
+    return kept + [replace(entry, order=len(entries) + entry.order) for entry, _ in measured]
+
+
+def to_search(cells: Sequence[Cell], known: Mapping[str, int]) -> list[Entry]:
+    """Trials that are not asked yet and the final jobs after them, at the first values of their spaces, to estimate
+    their cost; `known`: how many trials each study has. What a budget in hours costs, it says itself: left out."""
+    found: list[Entry] = []
+    for cell in cells:
+        if cell.tune.trials is None or not cell.is_resolved:
+            continue
+        left = cell.tune.trials - known.get(cell.study, 0)
+        if left > 0:
+            first = {name: domain.values[0] for name, domain in cell.space.items()}
+            found += cell.trial_entries(0, cell.trial(first))[-1:] * left
+            finals = cell.final_entries(first, cell.tuned(0, 0, 0))
+            found += [entry for entry in finals if entry.job.phase is Phase.FINAL]
+    return found
+
+
+def _space(point: Point, tune: Tune) -> dict[str, Domain]:
+    """What of the spec's space this stack has; without one, its methods' own."""
+    names = [facts.name for facts in point.variant.methods]
+    if not tune.space:
+        return {f"{facts.name}.{key}": one for facts in point.variant.methods for key, one in facts.space.items()}
+    keyed = {f"{TRAIN}.{key}" if is_recipe_field(key) else key: domain for key, domain in tune.space.items()}
+    return {key: domain for key, domain in keyed.items() if key.rpartition(".")[0] in (TRAIN, *names)}
+
+
+def _problems(cell: Cell) -> list[tuple[tuple[str, ...], str]]:
+    found: list[tuple[tuple[str, ...], str]] = []
+    if cell.tune.sampler == "grid":
+        found += [
+            (
+                ("tune", "space", _as_written(cell, key)),
+                f"is a domain {domain.kind}; the sampler grid takes int and choice",
+            )
+            for key, domain in cell.space.items()
+            if domain.kind not in ("int", "choice")
+        ]
+    ends = [cell.trial({key: domain.values[at] for key, domain in cell.space.items()}) for at in (0, -1)]
+    refusals = [one.refusal for one in ends if one.refusal]
+    if len(refusals) == len(ends):
+        found.append((("tune", "space"), f"cannot be run at either end of its domains for {cell.row}: {refusals[0]}"))
+    if cell.tune.constraint is None and len(schedules(ends)) > 1:
+        merging = [key for key in cell.space if len(schedules([_at(cell, key, end) for end in (0, -1)])) > 1]
+        found += [(("tune", "space", _as_written(cell, key)), f"{key} {_MERGING}") for key in merging]
+    return found
+
+
+def _at(cell: Cell, key: str, end: int) -> Asked:
+    """The job with that parameter alone at one end of its domain."""
+    return cell.trial({name: domain.values[end if name == key else 0] for name, domain in cell.space.items()})
+
+
+def _as_written(cell: Cell, key: str) -> str:
+    """The key as the spec has it."""
+    short = key.removeprefix(f"{TRAIN}.")
+    return short if short in cell.tune.space else key

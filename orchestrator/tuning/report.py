@@ -1,0 +1,156 @@
+"""What a search has found so far, read from the store alone: for `tune show`, `tune best` and `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.guide import PRUNED_AFTER
+from orchestrator.tuning.outcomes import (
+    DIVERGED,
+    DONE,
+    FAILED,
+    LOSS,
+    PRUNED,
+    SCORE,
+    Best,
+    Outcome,
+    best_of,
+    violation_of,
+)
+from storage.records import FailureClass, Status, Trial
+from storage.store import JobState, Store
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """`state`: done, pruned, diverged, failed, or the job's own while it runs. `epochs`: trained, of `planned`."""
+
+    trial: Trial
+    state: str
+    outcome: Outcome | None
+    epochs: int
+    planned: int
+
+    def to_json(self) -> dict[str, Any]:
+        metrics = self.outcome.metrics if self.outcome is not None else {}
+        return {
+            "number": self.trial.number,
+            "job_id": self.trial.job_id,
+            "params": dict(self.trial.params),
+            "state": self.state,
+            SCORE: metrics.get(SCORE),
+            LOSS: metrics.get(LOSS),
+            "keeps_bound": None if self.outcome is None or self.trial.bound is None else self.outcome.is_feasible,
+            "epochs": self.epochs,
+            "planned_epochs": self.planned,
+            "refusal": self.trial.refusal,
+        }
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """One study of a sweep. `chosen`: the trial behind its final jobs; None until they have joined."""
+
+    study: str
+    row: str
+    backbone: str
+    dataset: str
+    trials: tuple[TrialReport, ...]
+    best: Best | None
+    chosen: int | None
+
+    def count(self, state: str) -> int:
+        return sum(one.state == state for one in self.trials)
+
+    @property
+    def epochs_saved(self) -> int:
+        """Epochs that pruned trials did not train."""
+        return sum(one.planned - one.epochs for one in self.trials if one.state == PRUNED)
+
+    @property
+    def epochs_planned(self) -> int:
+        return sum(one.planned for one in self.trials)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "study": self.study,
+            "row": self.row,
+            "backbone": self.backbone,
+            "dataset": self.dataset,
+            "best": None if self.best is None else self.trials[self.best.number].to_json(),
+            "tied": [] if self.best is None else list(self.best.tied),
+            "final_jobs_from_trial": self.chosen,
+            "epochs_saved": self.epochs_saved,
+            "epochs_planned": self.epochs_planned,
+            "trials": [one.to_json() for one in self.trials],
+        }
+
+
+def study_reports(store: Store, sweep: str) -> list[StudyReport]:
+    """Every study that asked for a job of the sweep. A study shared with another sweep is shown as far as its jobs are
+    in this one. Raises UnknownSweep."""
+    states = {state.job.job_id: state for state in store.jobs(sweep)}
+    chosen = {state.tuned.study: state.tuned for state in states.values() if state.tuned is not None}
+    by_study: dict[str, list[Trial]] = {study: [] for study in store.studies(sweep)}
+    for trial in store.trials(by_study):
+        known = by_study[trial.study]
+        if trial.number == len(known) and (trial.job_id is None or trial.job_id in states):
+            known.append(trial)  # up to the first whose job is not in the sweep
+    found = []
+    for study, trials in by_study.items():
+        jobs = [states[one.job_id] for one in trials if one.job_id is not None]
+        if not jobs:
+            continue  # of an earlier spec: only a later trial asked for a job that is still in the sweep
+        job = jobs[0]
+        reports = tuple(_trial(one, states) for one in trials)
+        found.append(
+            StudyReport(
+                study,
+                job.row.removeprefix("tune "),
+                job.job.backbone.name,
+                job.job.dataset.name,
+                reports,
+                Best(chosen[study].best, _tied(reports, chosen[study].best))
+                if study in chosen
+                else best_of([one.outcome for one in reports]),
+                chosen[study].best if study in chosen else None,
+            )
+        )
+    return found
+
+
+def totals(reports: list[StudyReport]) -> str:
+    """One line: studies, trials by how they ended, epochs saved by pruning."""
+    trials = [one for report in reports for one in report.trials]
+    over = sum(report.chosen is not None for report in reports)
+    ends = [
+        f"{number} {state}" for state in (PRUNED, DIVERGED, FAILED) if (number := sum(r.count(state) for r in reports))
+    ]
+    saved, planned = (sum(getattr(r, name) for r in reports) for name in ("epochs_saved", "epochs_planned"))
+    pruning = f"; pruning saved {saved} of {planned} epochs ({100 * saved / planned:.0f} %)" if saved else ""
+    said = f" ({', '.join(ends)})" if ends else ""
+    return f"tuning: {over} of {len(reports)} studies have chosen; {len(trials)} trials{said}{pruning}"
+
+
+def _tied(reports: tuple[TrialReport, ...], best: int) -> tuple[int, ...]:
+    scores = {one.trial.number: one.outcome.score for one in reports if one.outcome and SCORE in one.outcome.metrics}
+    return tuple(number for number, score in scores.items() if number != best and score == scores.get(best))
+
+
+def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:
+    if trial.job_id is None:
+        return TrialReport(trial, FAILED, Outcome(FAILED), 0, 0)
+    job = states[trial.job_id]
+    planned, result = job.job.recipe.epochs, job.result
+    if result is None or not job.status.is_finished:
+        return TrialReport(trial, FAILED if job.status.is_finished else str(job.status), None, 0, planned)
+    if job.status is Status.DONE:
+        violation = violation_of(trial.bound, result.metrics)
+        return TrialReport(trial, DONE, Outcome(DONE, result.metrics, violation=violation), planned, planned)
+    if job.status is Status.PRUNED:
+        return TrialReport(trial, PRUNED, Outcome(PRUNED), int(result.facts.get(PRUNED_AFTER, 0)), planned)
+    is_divergence = result.failure is not None and result.failure.failure_class is FailureClass.DIVERGED
+    state = DIVERGED if is_divergence else FAILED
+    return TrialReport(trial, state, Outcome(state), 0, planned)

@@ -1,0 +1,165 @@
+"""One study while its sweep runs: which trial comes next, what earlier ones tell it, when it is over.
+
+Nothing here depends on when something happened. Trial n is asked once trials up to n - parallel have ended, and sees
+their outcomes; the parallel - 1 trials between count as running, also where one of them has ended. A trial is pruned by
+its curve and by the same outcomes; what a pruned job trained until it heard of it, or whether it had ended, changes
+nothing. So a driver that was killed goes on with the same trials. Only a budget in hours depends on the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.tuning.cells import Cell
+from orchestrator.tuning.optuna_study import Judge, OptunaStudy, grid_size
+from orchestrator.tuning.outcomes import (
+    DIVERGED,
+    DONE,
+    FAILED,
+    PRUNED,
+    SCORE,
+    Best,
+    Outcome,
+    Past,
+    best_of,
+    violation_of,
+)
+from storage.records import EpochMetrics, FailureClass, Result, Status, Trial
+
+
+class StudyRun:
+    """`trials` and `outcomes` by number; an outcome is None until the trial has ended."""
+
+    def __init__(self, cell: Cell, trials: Sequence[Trial]) -> None:
+        self.cell = cell
+        self.trials = list(trials)
+        self.outcomes: list[Outcome | None] = []
+        self._told = 0  # so many outcomes, from the first, are known
+        self.finals: tuple[str, ...] | None = None  # ids, once they have joined the sweep
+        tune = cell.tune
+        self._optuna = OptunaStudy(cell.study, cell.space, tune.sampler, tune.pruner, cell.epochs)
+        self._judges: dict[int, tuple[int, Judge]] = {}  # number -> (last epoch that it saw, the judge)
+        for trial in trials:
+            self._add(trial)
+
+    @property
+    def waiting(self) -> dict[str, list[int]]:
+        """Job id -> numbers of the trials that wait for it."""
+        found: dict[str, list[int]] = {}
+        for number, (trial, outcome) in enumerate(zip(self.trials, self.outcomes, strict=True)):
+            if outcome is None and trial.job_id is not None:
+                found.setdefault(trial.job_id, []).append(number)
+        return found
+
+    @property
+    def may_ask(self) -> bool:
+        number = len(self.trials)
+        return self._seen_by(number) <= self._told and not self._is_spent(number)
+
+    @property
+    def is_over(self) -> bool:
+        """The budget is used up and every trial has ended."""
+        return self._told == len(self.trials) and self._is_spent(len(self.trials))
+
+    @property
+    def to_come(self) -> int:
+        """Jobs that this study will add; of a budget in hours only the final ones are known."""
+        if self.finals is not None:
+            return 0
+        trials = 0 if self.is_over else max(0, (self.cell.tune.trials or 0) - len(self.trials))
+        return trials + len(self.cell.point.seeds)
+
+    @property
+    def best(self) -> Best | None:
+        return best_of(self.outcomes)
+
+    def ask(self) -> Trial:
+        """The next trial, with the job that it names in its cell; nothing is recorded yet."""
+        number = len(self.trials)
+        params, attrs = self._optuna.ask(self._past(number))
+        asked = self.cell.trial(params)
+        job_id = None if asked.job is None else asked.job.job_id
+        return Trial(self.cell.study, number, job_id, params, attrs, asked.refusal, self.cell.bound)
+
+    def add(self, trial: Trial) -> None:
+        """Take in the trial as the store has recorded it."""
+        self.trials.append(trial)
+        self._add(trial)
+
+    def _add(self, trial: Trial) -> None:
+        self.outcomes.append(Outcome(FAILED) if trial.job_id is None else None)
+        self._count_told()
+
+    def stops(self, job_id: str, epoch: EpochMetrics) -> bool:
+        """Whether every trial that waits for the job would be pruned after this epoch."""
+        numbers = self.waiting.get(job_id, [])
+        return bool(numbers) and all([self._is_pruned(number, epoch) for number in numbers])
+
+    def ended(self, job_id: str, result: Result) -> None:
+        """Tell the trials that wait for the job. Those before them must have been told: a verdict rests on them."""
+        for number in self.waiting.get(job_id, []):
+            self.outcomes[number] = self._outcome(number, result)
+            self._judges.pop(number, None)
+        self._count_told()
+
+    def _count_told(self) -> None:
+        while self._told < len(self.outcomes) and self.outcomes[self._told] is not None:
+            self._told += 1
+
+    def next_to_tell(self) -> list[str]:
+        """Jobs whose trials can be told now: all that their verdicts rest on is known."""
+        return [job_id for job_id, numbers in self.waiting.items() if self._seen_by(max(numbers)) <= self._told]
+
+    def _outcome(self, number: int, result: Result) -> Outcome:
+        curve: list[tuple[int, float]] = []
+        verdict = False
+        self._judges.pop(number, None)
+        for epoch in result.epochs:
+            if SCORE not in epoch.metrics:
+                continue
+            curve.append((epoch.epoch, epoch.metrics[SCORE]))
+            verdict = self._is_pruned(number, epoch)
+            if verdict:
+                break
+        judged = self._judges.get(number)
+        marks = {} if judged is None else judged[1].marks
+        wall_s = result.metrics.get("wall_s", result.epochs[-1].wall_s if result.epochs else 0.0)
+        if result.status is Status.DONE and not verdict and SCORE in result.metrics:
+            violation = violation_of(self.trials[number].bound, result.metrics)
+            return Outcome(DONE, result.metrics, tuple(curve), violation, marks, wall_s)
+        if (result.status is Status.DONE and verdict) or result.status is Status.PRUNED:
+            return Outcome(PRUNED, result.metrics, tuple(curve), None, marks, wall_s)
+        failure = result.failure
+        is_divergence = failure is not None and failure.failure_class is FailureClass.DIVERGED
+        return Outcome(DIVERGED if is_divergence else FAILED, wall_s=wall_s)
+
+    def _is_pruned(self, number: int, epoch: EpochMetrics) -> bool:
+        """The verdict after that epoch; never after the last one, which saves nothing."""
+        if self.cell.tune.pruner == "none" or SCORE not in epoch.metrics or epoch.epoch >= self.cell.epochs:
+            return False
+        last, judge = self._judges.get(number, (0, None))
+        if judge is None or epoch.epoch <= last:  # a new attempt begins at its first epoch
+            judge = self._optuna.judge(self._past(number))
+        self._judges[number] = (epoch.epoch, judge)
+        return judge.prunes(epoch.epoch, epoch.metrics[SCORE])
+
+    def _past(self, number: int) -> list[Past]:
+        seen = self._seen_by(number)
+        return [
+            Past(trial.params, trial.attrs, outcome if at < seen else None)
+            for at, (trial, outcome) in enumerate(zip(self.trials[:number], self.outcomes, strict=False))
+        ]
+
+    def _seen_by(self, number: int) -> int:
+        """How many outcomes, from the first, trial `number` sees."""
+        return max(0, number - self.cell.tune.parallel + 1)
+
+    def _is_spent(self, number: int) -> bool:
+        """Whether trial `number` is beyond the budget."""
+        tune = self.cell.tune
+        if tune.trials is not None and number >= tune.trials:
+            return True
+        if tune.sampler == "grid" and number >= grid_size(self.cell.space):
+            return True
+        seen = self.outcomes[: self._seen_by(number)]
+        return tune.hours is not None and sum(one.wall_s for one in seen if one is not None) >= tune.hours * 3600

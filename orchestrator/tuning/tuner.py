@@ -1,0 +1,152 @@
+"""The tuner guides the loop: it asks for trials, hears how they end, and adds the final jobs. Only the driver has one.
+
+Everything it knows is in the store: trials, their jobs and results. A new tuner on the same store goes on with the
+same trials.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Sequence
+from importlib.util import find_spec
+
+from orchestrator.errors import UsageError
+from orchestrator.tuning.cells import Cell
+from orchestrator.tuning.study_run import StudyRun
+from storage.records import EpochMetrics, Result, Status, Trial
+from storage.store import Entry, Store
+
+log = logging.getLogger(__name__)
+
+
+class Tuner:
+    """Guides one sweep (see orchestrator.guide.Guide). Raises UsageError where Optuna is not installed."""
+
+    def __init__(self, store: Store, sweep: str, cells: Sequence[Cell]) -> None:
+        if cells:
+            _require_optuna()
+        self._store, self._sweep = store, sweep
+        recorded = store.trials(cell.study for cell in cells)
+        self.studies = [StudyRun(cell, [one for one in recorded if _is_of(one, cell)]) for cell in cells]
+        self._catch_up(self.studies)
+
+    def members(self) -> list[Entry]:
+        """The entries that the sweep has by now: trials asked in earlier runs, and final jobs of finished studies."""
+        found = [
+            entry
+            for study in self.studies
+            for trial in study.trials
+            if trial.job_id is not None
+            for entry in study.cell.trial_entries(trial.number, study.cell.trial(trial.params))
+        ]
+        for study in self.studies:
+            found += self._finals(study)
+        return found
+
+    def more(self) -> Sequence[Entry]:
+        """See Guide. One pass: outcomes, then new trials until every study waits, then final jobs."""
+        self._catch_up(self.studies)
+        joined: list[Entry] = []
+        for study in self.studies:
+            while study.may_ask:
+                joined += self._ask(study)
+                self._catch_up([study])  # what is asked may be known already
+        for study in self.studies:
+            finals = self._finals(study)
+            if finals:
+                self._store.extend(self._sweep, finals)
+                joined += finals
+        return joined
+
+    def stops(self, job_id: str, epoch: EpochMetrics) -> bool:
+        """See Guide. A job that several studies wait for goes on as long as one of them wants it."""
+        concerned = [study for study in self.studies if job_id in study.waiting]
+        return bool(concerned) and all([study.stops(job_id, epoch) for study in concerned])
+
+    def excused(self) -> int:
+        """Trials may fail, as long as their study finds values."""
+        ids = {one.job_id for study in self.studies if study.best is not None for one in study.trials}
+        known = self._store.known(job_id for job_id in ids if job_id is not None)
+        return sum(status is Status.FAILED for status in known.values())
+
+    def owed(self) -> int:
+        """See Guide: one for each study whose final jobs have not joined, or that found no values for them."""
+        return sum(not study.finals for study in self.studies)
+
+    def to_come(self) -> int:
+        """See Guide: trials of the budget that are not asked, and the final jobs of studies that are not over."""
+        return sum(study.to_come for study in self.studies)
+
+    @property
+    def is_finished(self) -> bool:
+        """Every study is over, and all jobs that they led to are finished."""
+        if any(study.finals is None for study in self.studies):
+            return False
+        ids = {job_id for study in self.studies for job_id in study.finals or ()}
+        known = self._store.known(ids)
+        return len(known) == len(ids) and all(status.is_finished for status in known.values())
+
+    def _ask(self, study: StudyRun) -> list[Entry]:
+        """Record the next trial; the entries of its job."""
+        trial = study.ask()
+        entries = study.cell.trial_entries(trial.number, study.cell.trial(trial.params))
+        (recorded,) = self._store.extend(self._sweep, entries, [trial])
+        if recorded.job_id != trial.job_id:  # another driver's version asked for something else first
+            entries = study.cell.trial_entries(recorded.number, study.cell.trial(recorded.params))
+            self._store.extend(self._sweep, entries)
+        study.add(recorded)
+        return entries
+
+    def _finals(self, study: StudyRun) -> list[Entry]:
+        """The final jobs of a study that is over, once."""
+        if study.finals is not None or not study.is_over:
+            return []
+        best = study.best
+        if best is None:
+            study.finals = ()
+            log.warning("%s: no trial of %s brought values to go on with", self._sweep, _named(study))
+            return []
+        tuned = study.cell.tuned(len(study.trials), best.number, len(best.tied))
+        entries = study.cell.final_entries(study.trials[best.number].params, tuned)
+        study.finals = tuple(entry.job.job_id for entry in entries)
+        if best.tied:
+            tied = ", ".join(str(number) for number in best.tied)
+            log.info("%s: trial %d ties with %s; taken by loss, size, number", _named(study), best.number, tied)
+        return entries
+
+    def _catch_up(self, studies: Sequence[StudyRun]) -> None:
+        """Tell what has ended, in the order of the trials, until nothing more can be told."""
+        waiting = list(studies)
+        while waiting:
+            asked = {job_id for study in waiting for job_id in study.next_to_tell()}
+            known = self._store.known(asked)
+            ended = {job_id for job_id, status in known.items() if status.is_finished}
+            waiting = [study for study in waiting if self._tell(study, ended)]
+
+    def _tell(self, study: StudyRun, ended: Container[str]) -> bool:
+        """Whether there was anything to tell this study."""
+        ready = [job_id for job_id in study.next_to_tell() if job_id in ended]
+        for job_id in ready:
+            state = self._store.job(job_id)
+            study.ended(job_id, state.result or Result(job_id=job_id, status=state.status))
+        return bool(ready)
+
+
+def _is_of(trial: Trial, cell: Cell) -> bool:
+    """A smaller budget than before leaves later trials out."""
+    return trial.study == cell.study and (cell.tune.trials is None or trial.number < cell.tune.trials)
+
+
+def _named(study: StudyRun) -> str:
+    point = study.cell.point
+    return f"{point.row} on {point.backbone.ref.name}, {point.dataset.name}"
+
+
+def _require_optuna() -> None:
+    """It loads with the first study."""
+    try:
+        found = find_spec("optuna")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise UsageError("tuning needs Optuna: pip install 'sweepboard[tune]'")

@@ -1,0 +1,58 @@
+"""What a search leaves behind: its trials, and what a final job owes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One suggestion of a study; trials are numbered from 0, in the order in which they were asked.
+
+    `study`: hash of all that decides the suggestions but the outcomes. `job_id` is None where the values cannot be run
+    (`refusal` says why). `params`: parameter -> value. `attrs`: what the sampler wants to be told again. `bound`: a
+    metric and its highest value, which the best trial must keep.
+    """
+
+    study: str
+    number: int
+    job_id: str | None
+    params: Mapping[str, Any]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    refusal: str = ""
+    bound: tuple[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `Trial.from_json(trial.to_json()) == trial`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Trial:
+        """What `to_json` wrote. Raises KeyError or TypeError."""
+        bound = record["bound"]
+        return cls(**{**record, "bound": None if bound is None else (str(bound[0]), float(bound[1]))})
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Why a final job has its values: chosen as trial `best` among `trials`; `ties` others had the same accuracy.
+
+    `params`: names of what the search decided ("train.lr", "gps.connections_per_neuron"), and what follows from it.
+    """
+
+    study: str
+    trials: int
+    best: int
+    ties: int
+    params: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `Tuned.from_json(tuned.to_json()) == tuned`."""
+        return {**asdict(self), "params": list(self.params)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Tuned:
+        """What `to_json` wrote. Raises KeyError or TypeError."""
+        return cls(**{**record, "params": tuple(record["params"])})

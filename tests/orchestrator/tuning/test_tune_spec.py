@@ -1,0 +1,108 @@
+"""`tune:` in a spec: cells and studies of a plan, and what cannot be searched, said before anything runs."""
+
+import pytest
+
+from orchestrator.spec import parse_spec
+from orchestrator.spec_problems import SpecError
+from orchestrator.tuning.planning import fixed_entries
+from storage.records import Phase
+from tests.orchestrator.tuning.searches import SPACE, planned, spec_text
+
+PYRA = "[[lora, {pyra: {w_r_init: uniform}}]]"
+
+
+def problems(tune, **options):
+    with pytest.raises(SpecError) as error:
+        planned(spec_text(tune, **options))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("tune", "said"),
+    [
+        ("trials: 0", "tune.trials (line 7): is 0"),
+        ("hours: 0", "tune.hours (line 7): is 0"),
+        ("parallel: 0", "tune.parallel (line 7): is 0"),
+        ("constraint: macs < 3", "tune.constraint (line 7): is 'macs < 3'; expected `macs <= 0.5`"),
+        ("constraint: speed <= 3", "tune.constraint (line 7): is 'speed <= 3'"),
+        (
+            "sampler: grid, space: {lr: {log: [1e-4, 1e-2]}}",
+            "tune.space.lr (line 7): is a domain log; the sampler grid",
+        ),
+        ("sampler: annealing", "tune.sampler (line 7): is 'annealing'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tune, said):
+    assert said in problems(tune)
+
+
+def test_a_sweep_that_searches_by_itself_is_no_search_phase():
+    assert "phase (line 6): is search, and tune: searches by itself" in problems("trials: 3", rest="phase: search")
+
+
+def test_methods_without_a_space_leave_nothing_to_tune():
+    assert "finds nothing to tune" in problems("trials: 3", methods="[linear]")
+
+
+@pytest.mark.parametrize("space", ["", ", space: {pyra.mac_ratio: {uniform: [0.3, 0.9]}}"])
+def test_a_merge_rate_is_not_tuned_without_a_bound_on_the_cost(space):
+    text = problems(f"trials: 3{space}", methods=PYRA)
+    assert "pyra.mac_ratio only chooses little merging" in text
+    assert "constraint: macs <= 0.5" in text
+
+
+def test_with_a_bound_every_trial_settles_its_own_merging():
+    made = planned(spec_text("trials: 3, constraint: macs <= 0.5", methods=PYRA))
+    cell = made.cells[0]
+    few, many = (cell.trial({"pyra.mac_ratio": ratio}).job.methods[1].kwargs["schedule"] for ratio in (0.9, 0.3))
+    assert sum(few) < sum(many)
+    backbone = cell.point.backbone.facts
+    assert cell.bound == ("macs", pytest.approx(0.5 * backbone.macs))
+    assert "pyra.schedule" in cell.tuned(3, 0, 0).params
+
+
+def test_a_stack_without_anything_to_tune_runs_as_it_is_written():
+    made = planned(spec_text("trials: 3, space: {gps.connections_per_neuron: {int: [1, 9]}}", methods="[gps, bitfit]"))
+    assert {cell.row for cell in made.cells} == {"gps"}
+    fixed = fixed_entries(made.spec, made.entries, made.cells)
+    assert {entry.row for entry in fixed if entry.job.makes is None} == {"bitfit"}
+
+
+def test_trials_train_on_train800_and_nothing_they_need_reads_the_test_split():
+    made = planned(spec_text(f"trials: 3, {SPACE}", methods="[gps, linear]"))
+    for cell in made.cells:
+        asked = cell.trial({name: domain.values[0] for name, domain in cell.space.items()})
+        for entry in cell.trial_entries(0, asked):
+            assert entry.job.phase in (Phase.SEARCH, Phase.PREPARE)
+            assert entry.job.train_split in ("train800", "val200")
+            assert entry.job.score_split in ("val200", "")
+
+
+def test_one_scoring_pass_serves_every_number_of_connections():
+    cell = planned(spec_text(f"trials: 3, {SPACE}")).cells[0]
+    keys = {key.key_id for count in (1, 8, 15) for key in cell.trial({"gps.connections_per_neuron": count}).job.needs}
+    assert len(keys) == 1
+
+
+def studies(tune=f"trials: 3, {SPACE}", **options):
+    return [cell.study for cell in planned(spec_text(tune, **options)).cells]
+
+
+def test_a_study_is_named_by_what_decides_its_trials_and_not_by_its_budget_or_its_sweep():
+    assert studies() == studies(f"trials: 99, hours: 3, {SPACE}") == studies(rest="seeds: 5")
+    for other in (
+        studies(f"trials: 3, {SPACE}, sampler: random"),
+        studies(f"trials: 3, {SPACE}, pruner: none"),
+        studies(f"trials: 3, {SPACE}, parallel: 2"),
+        studies(rest="seeds: [1]"),
+        studies(methods="[{gps: {train: {weight_decay: 0.5}}}]"),
+        studies("trials: 3, space: {lr: {log: [1e-4, 1e-1]}}"),
+    ):
+        assert not set(studies()) & set(other)
+
+
+def test_without_a_budget_a_study_has_twenty_trials_and_with_hours_as_many_as_fit():
+    text = "name: s\ndatasets: [embedded/digits]\nbackbones: [nano_vit]\nmethods: [gps]\ntune: {%s}\n"
+    assert parse_spec(text % "sampler: tpe").tune.budget == "20 trials"
+    assert parse_spec(text % "hours: 2").tune.budget == "2 slot-hours"
+    assert parse_spec(text % "hours: 0.5, trials: 30").tune.budget == "30 trials or 0.5 slot-hours"

@@ -1,0 +1,54 @@
+"""Drivers killed in the middle of searches, and searches at any speed: the same trials, and none run twice."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.orchestrator.tuning.searches import SPACE, Killed, trained
+from workers.pools.scripted import Answer
+
+
+@pytest.mark.parametrize(
+    "tune",
+    [
+        f"trials: 10, {SPACE}",
+        f"trials: 10, {SPACE}, parallel: 3, pruner: hyperband",
+        f"trials: 10, {SPACE}, parallel: 2, pruner: successive_halving",
+        f"trials: 14, {SPACE}, sampler: nsga2, pruner: none",
+        f"trials: 14, {SPACE}, sampler: random, parallel: 2",
+        "sampler: grid, space: {lr: {choice: [1e-3, 3e-3, 1e-1]}, gps.connections_per_neuron: {int: [3, 6]}}",
+    ],
+)
+def test_a_driver_killed_ten_times_ends_with_the_same_trials_and_runs_none_twice(search, tune):
+    whole = search(tune)
+    whole.drive()
+    broken, moments = search(tune), random.Random(tune)
+    for _ in range(10):
+        with pytest.raises(Killed):
+            broken.drive(kill_after=moments.randrange(3, 30))
+    outcome = broken.drive()
+    assert broken.trials() == whole.trials()
+    assert broken.finals() == whole.finals()
+    assert outcome.blocked == 0
+    ended = Counter(
+        event.job_id
+        for event in broken.store.events(limit=100_000)
+        if event.kind in ("job_done", "job_pruned", "job_failed")
+    )
+    assert set(ended.values()) == {1}
+    assert set(ended) == {job_id for job_id, _ in whole.attempts}
+
+
+def test_how_fast_jobs_are_and_how_many_run_at_a_time_changes_no_trial(search):
+    hurry = random.Random(0)
+
+    def at_any_speed(job, epoch):
+        answer = trained(job, epoch)
+        return Answer(answer.duration_s * hurry.uniform(0.1, 5.0), answer.result, answer.failure, answer.epochs)
+
+    tune = f"trials: 12, {SPACE}, parallel: 3, pruner: successive_halving"
+    one, other = search(tune, slots=2), search(tune, slots=9, script=at_any_speed)
+    one.drive()
+    other.drive()
+    assert one.trials() == other.trials()
