@@ -33,7 +33,10 @@ def protocol_words(protocol: Protocol, suite: str) -> str:
     """The protocol of a suite's section as a reader says it."""
     selection = _SELECTION.get(protocol.selection, f"selection {protocol.selection}")
     source = protocol.trained_on or suite
-    names = {} if source.partition("/")[0].partition("@")[0] in _OF_1000 else _ROLES
+    own_name, _, shots = source.partition("/")[0].partition("@")
+    names = {} if own_name in _OF_1000 else _ROLES
+    if shots:
+        names = {**names, "train800val200": "the shots alone", "train800": "the shots alone"}
     train, score = (names.get(split, split) for split in (protocol.train_split, protocol.score_split))
     train = f"{protocol.trained_on} {train}" if protocol.trained_on else train
     return f"{selection}, {train} -> {score}, {protocol.precision}, resize {protocol.resize}"

@@ -13,6 +13,7 @@ from orchestrator.commands.leaderboard import _places
 from orchestrator.report import csv, json_, md
 from orchestrator.report.board import Leaderboard
 from orchestrator.report.build import leaderboard
+from orchestrator.report.footer import section_title
 from storage.records import DatasetRef, Phase
 from storage.store import JobState
 
@@ -122,3 +123,13 @@ def test_a_rate_off_the_shelf_is_ranked_with_the_trained_rows_and_never_averaged
         ("lora+tome", 70.0),
         ("lora+tome(off_the_shelf)", 60.0),
     ]
+
+
+def test_titles_say_what_was_trained_on_in_the_words_of_the_suite(toy) -> None:
+    names = ("fgvc/cub200", "fgvc/cub200@5shot", "vtab1k/dtd", "embedded/digits@1shot")
+    board = leaderboard([toy.Run(dataset=name).state for name in names], _places(names))
+    said = {section.suite: section_title(section) for section in board.sections}
+    assert "train+val -> test" in said["fgvc"]
+    assert "train800val200 -> test" in said["vtab1k"]
+    assert "the shots alone -> test" in said["fgvc@5shot"]
+    assert "the shots alone -> test" in said["embedded@1shot"]
