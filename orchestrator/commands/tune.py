@@ -5,21 +5,33 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import EXIT_NOTHING, EXIT_OK
+import yaml
+
+from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
 from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
+from orchestrator.tuning.freezing import frozen_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
+from storage.records.whole import write_whole
 
 JSON_VERSION = 1
 
 
 def register(commands: argparse._SubParsersAction[Any]) -> None:
     command = add_command(commands, "tune", run, "what the searches of a sweep have tried, and what they chose")
-    command.add_argument("what", choices=["show", "best"], help="show: every trial; best: the values of every cell")
+    command.add_argument(
+        "what",
+        choices=["show", "best", "freeze"],
+        help="show: every trial; best: the values of every cell; freeze: those as a recipe that a spec can name",
+    )
     command.add_argument("sweep", nargs="?", help="name of the sweep (default: the latest)")
     command.add_argument("--json", action="store_true", help="machine-readable")
+    command.add_argument("--row", metavar="NAME", help="freeze: this row, where several were tuned")
+    command.add_argument("--backbone", metavar="NAME", help="freeze: this backbone, where there are several")
+    command.add_argument("--to", type=Path, metavar="FILE", help="freeze: write there (.yaml), not to stdout")
     add_home_argument(command)
 
 
@@ -30,11 +42,28 @@ def run(args: argparse.Namespace) -> int:
     if not reports:
         note(f"{name} has no trials; `tune:` in its spec makes a search (README, Tuning)")
         return EXIT_NOTHING
+    if args.what == "freeze":
+        return _freeze(args, name, reports)
     if args.json:
         out(json.dumps(_record(name, reports, args.what), indent=1, sort_keys=True))
         return EXIT_OK
     text: Callable[[StudyReport], list[str]] = _every_trial if args.what == "show" else _best
     out("\n".join([line for report in reports for line in text(report)] + [totals(reports)]))
+    return EXIT_OK
+
+
+def _freeze(args: argparse.Namespace, name: str, reports: list[StudyReport]) -> int:
+    text = frozen_recipe(name, reports, args.row, args.backbone)
+    if args.to is None:
+        out(json.dumps(yaml.safe_load(text), indent=1) if args.json else text.rstrip("\n"))
+        return EXIT_OK
+    if args.to.suffix != ".yaml":
+        raise UsageError(f"--to {args.to}: a recipe's file ends in .yaml")
+    try:
+        write_whole(args.to, text)
+    except OSError as error:
+        raise UsageError(f"--to {args.to} cannot be written ({error.strerror}); choose another place") from None
+    note(f"{args.to}: name it in a spec beside it, `recipe: {args.to.name}`")
     return EXIT_OK
 
 
