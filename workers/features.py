@@ -26,8 +26,8 @@ class FeatureFeed:
     def __init__(self, features: Tensor, batches: Batches, job: Job) -> None:
         if len(features) != len(batches):
             raise DataChanged(
-                f"there are features of {len(features)} images, and the split has {len(batches)}: delete the artifact "
-                "and retry its prepare job"
+                f"there are features of {len(features)} images, and the split has {len(batches)}: delete the "
+                "artifact, and jobs make their own"
             )
         self._batches, self._job = batches, job
         self._labels = batches.labels

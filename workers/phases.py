@@ -108,19 +108,23 @@ def _artifact(job: Job, key: ArtifactKey, site: Site) -> Mapping[str, Tensor]:
     if not path.exists():
         raise ArtifactMissing(
             f"artifact {key.key_id}, which job {job.job_id} needs, is not at {path}; SWEEPBOARD_HOME must be one "
-            "folder that all nodes share; if the file was deleted, retry the prepare job that makes it"
+            "folder that all nodes share; if the file was deleted, copy it from another home, or run the sweep in a "
+            "new home and join the results (`sweepboard store export`, `store import`)"
         )
     return load_tensors(path)
 
 
 def _feed(running: Running, adapted: AdaptedModel, subject: Subject, split: str) -> Feed:
-    """A split as the subject reads it; features come from the artifact of that split, if the plan shares one."""
+    """A split as the subject reads it; features come from the artifact of that split, if the plan shares one and the
+    file is still there."""
     job, batches = running.job, running.batches(split)
     if not subject.is_head_only:
         return batches
     for key in job.needs:
         if key.kind == FEATURES and dict(key.inputs)["split"] == split:
-            return FeatureFeed(_artifact(job, key, running.site)[FEATURES], batches, job)
+            if running.site.artifact_path(key.key_id).exists():
+                return FeatureFeed(_artifact(job, key, running.site)[FEATURES], batches, job)
+            _log.warning("artifact %s is not where the home should have it; its features are made again", key.key_id)
     return FeatureFeed(computed(adapted.model, batches, job, running.reporter), batches, job)
 
 

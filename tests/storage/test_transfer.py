@@ -6,10 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from storage.home import SUBFOLDERS
 from storage.open import open_store
-from storage.records import Result, Status, Trial, Tuned
-from storage.store import Entry, UnknownSweep
+from storage.records import Result, Status
+from storage.store import UnknownSweep
 from storage.testing.fixtures import claim, save
 from storage.testing.samples import curve, done, failed, sample_job, sample_key
 from storage.transfer import export_store, import_store
@@ -18,23 +17,6 @@ from storage.transfer_lines import TransferError
 KEY = sample_key()
 MAKER, USER, PLAIN, BROKEN = sample_job(0, makes=KEY), sample_job(1, needs=(KEY,)), sample_job(2), sample_job(3)
 ARTIFACT = f"artifacts/{KEY.key_id}.safetensors"
-
-
-@pytest.fixture
-def home_of(tmp_path):
-    """Makes homes by name; each is (store, folder)."""
-    opened = []
-
-    def make(name):
-        folder = tmp_path / name
-        for part in SUBFOLDERS:
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        opened.append(open_store(folder / "store.db"))
-        return opened[-1], folder
-
-    yield make
-    for store in opened:
-        store.close()
 
 
 def write(home, path, content):
@@ -278,24 +260,3 @@ def test_on_a_full_disk_there_is_no_half_export_and_the_same_command_goes_on(the
         export_store(*theirs, folder)
     assert not (folder / "results.jsonl").exists()
     assert export_store(*theirs, folder).files == 4
-
-
-def test_trials_and_what_was_tuned_come_along(home_of, tmp_path):
-    store, home = home_of("here")
-    store.save_sweep("s", "spec", [])
-    tuned = Tuned("a" * 16, trials=1, best=0, ties=0, params=("train.lr",))
-    trial = Trial("a" * 16, 0, PLAIN.job_id, {"train.lr": 0.1}, {"generation": 0}, bound=("macs", 2.5e7))
-    store.extend("s", [Entry(PLAIN, 0, "row", tuned=tuned)], [trial])
-    export_store(store, home, tmp_path / "out")
-    there, elsewhere = home_of("there")
-    import_store(there, elsewhere, tmp_path / "out")
-    assert there.trials(["a" * 16]) == [trial]
-    assert [state.tuned for state in there.jobs("s")] == [tuned]
-
-
-def test_an_export_of_an_untuned_store_can_be_read_by_older_versions(home_of, tmp_path):
-    store, home = home_of("here")
-    save(store, PLAIN)
-    export_store(store, home, tmp_path / "out")
-    header, _, job = (json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines())
-    assert (header["version"], "trials" in header, "tuned" in job["places"][0]) == (1, False, False)

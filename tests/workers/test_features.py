@@ -105,6 +105,18 @@ def test_shared_features_are_what_is_read(a_job, run, site):
     assert "features of 19 images, and the split has 20" in failed.failure.message
 
 
+def test_a_deleted_artifact_costs_time_and_changes_no_number(a_job, run, site):
+    job = a_job("linear", recipe={"epochs": 2})
+    sharing = replace(job, needs=(made(run, job, "train800val200"), made(run, job, "test")))
+    before = run(sharing)
+    for key in sharing.needs:
+        site.artifact_path(key.key_id).unlink()
+    after = run(sharing)
+    assert after.failure is None, after.failure
+    assert after.files["predictions"] == before.files["predictions"], "named by content"
+    assert "made again" in (site.home / after.files["log"]).read_text()
+
+
 def test_one_head_gives_one_row_per_image_and_two_heads_two(a_job, site):
     plain = a_job("linear")
     for backbone, heads, width in (("nano_vit", 1, 96), ("deit_tiny_distilled_patch16_224", 2, 192)):
