@@ -158,8 +158,8 @@ class Store(Protocol):
         """How many attempts failed by the job's own fault."""
 
     def set_status(self, job_ids: Iterable[str], status: Status) -> list[str]:
-        """Hold, un-hold (pending), cancel or retry (pending) jobs on request; ids that changed. A done job never
-        changes. Raises IllegalMove for states that only the loop may set."""
+        """Hold, un-hold (pending), cancel or retry (pending) jobs on request, a pruned one where somebody wants all of
+        it; ids that changed. A done job never changes. Raises IllegalMove for states that only the loop may set."""
 
     def jobs(self, sweep: str | None = None, status: Status | None = None) -> list[JobState]:
         """Jobs in order, with results where there are any. Raises UnknownSweep."""
