@@ -29,7 +29,7 @@ from storage.records import Phase, Status
 from workers.predictions import load_predictions
 
 SETS = ("dtd10", "rsscn7", "nuclei_count5")
-KS = (1, 2, 4, 8, 15)
+KS = (1, 3, 8, 15)
 SPLITS, HALVES, SEEDS = 5, 200, 3
 SPEC = """\
 name: {name}
@@ -38,7 +38,7 @@ backbones:
   - {{name: vit_tiny_patch16_224, weights: vit_tiny_patch16_224.augreg_in21k_ft_in1k.fp16.safetensors}}
 methods: [{{gps: {{connections_per_neuron: [{ks}]}}}}]
 seeds: {seeds}
-{phase}train: {{epochs: 6, batch_size: 32, image_size: 96, precision: fp32, lr: 1e-2}}
+{phase}train: {{epochs: 5, batch_size: 32, image_size: 96, precision: fp32, lr: 1e-2}}
 """
 
 

@@ -1,4 +1,4 @@
-"""Kill the driver of a real search, three times while it searches: the same trials, the same values, no job done twice."""
+"""Kill the driver of a real search three times: the same trials, the same values, no job done twice."""
 
 import json
 import random
