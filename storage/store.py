@@ -112,6 +112,10 @@ class Store(Protocol):
         has already stays as it is (the first one asked wins), and the job of the later one is not added. Raises
         UnknownSweep, StoreError when a trial names a job that neither the entries nor the store have."""
 
+    def end_trials(self, trials: Sequence[Trial]) -> None:
+        """Record how these trials ended for their studies (`Trial.end`). The first record of a trial stays; a trial
+        that the store does not know is left out."""
+
     def trials(self, studies: Iterable[str]) -> list[Trial]:
         """The trials of those studies, by study and number; a study without any is unknown, which is no error."""
 
