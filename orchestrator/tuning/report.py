@@ -144,6 +144,8 @@ def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:
         return TrialReport(trial, FAILED, Outcome(FAILED), 0, 0)
     job = states[trial.job_id]
     planned, result = job.job.recipe.epochs, job.result
+    if trial.end is not None and trial.end.pruned_after is not None:  # for its study, whatever the job did since
+        return TrialReport(trial, PRUNED, Outcome(PRUNED), trial.end.pruned_after, planned)
     if result is None or not job.status.is_finished:
         return TrialReport(trial, FAILED if job.status.is_finished else str(job.status), None, 0, planned)
     if job.status is Status.DONE:

@@ -9,6 +9,7 @@ nothing. So a driver that was killed goes on with the same trials. Only a budget
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.optuna_study import Judge, OptunaStudy, grid_size
@@ -24,7 +25,7 @@ from orchestrator.tuning.outcomes import (
     best_of,
     violation_of,
 )
-from storage.records import EpochMetrics, FailureClass, Result, Status, Trial
+from storage.records import EpochMetrics, FailureClass, Result, Status, Trial, TrialEnd
 
 
 class StudyRun:
@@ -95,20 +96,27 @@ class StudyRun:
         numbers = self.waiting.get(job_id, [])
         return bool(numbers) and all([self._is_pruned(number, epoch) for number in numbers])
 
-    def ended(self, job_id: str, result: Result) -> bool:
-        """Tell the trials that wait for the job. Those before them must have been told: a verdict rests on them.
+    def ended(self, job_id: str, result: Result) -> list[Trial] | None:
+        """Tell the trials that wait for the job; those before them must have been told: a verdict rests on them.
 
-        False, and nothing is told, when another study ended the job before this one would have: it must go on.
+        The trials that now have their end, for the store. None, and nothing is told, when another study ended the job
+        before this one would have: it must go on.
         """
         numbers = self.waiting.get(job_id, [])
-        found = {number: self._outcome(number, result) for number in numbers}
+        ends = {number: self._end(number, result) for number in numbers}
         for number in numbers:
             self._judges.pop(number, None)
-        if None in found.values():
-            return False
-        self.outcomes = [found.get(number, outcome) for number, outcome in enumerate(self.outcomes)]
+        if result.status is Status.PRUNED and any(end.pruned_after is None for end in ends.values()):
+            return None
+        for number, end in ends.items():
+            self.outcomes[number] = self._outcome(number, result, end)
         self._count_told()
-        return True
+        if result.status not in (Status.DONE, Status.PRUNED):
+            return []  # it may be tried again
+        fresh = [number for number in numbers if self.trials[number].end is None]
+        for number in fresh:
+            self.trials[number] = replace(self.trials[number], end=ends[number])
+        return [self.trials[number] for number in fresh]
 
     def _count_told(self) -> None:
         while self._told < len(self.outcomes) and self.outcomes[self._told] is not None:
@@ -118,28 +126,26 @@ class StudyRun:
         """Jobs whose trials can be told now: all that their verdicts rest on is known."""
         return [job_id for job_id, numbers in self.waiting.items() if self._seen_by(max(numbers)) <= self._told]
 
-    def _outcome(self, number: int, result: Result) -> Outcome | None:
-        """None: the job was pruned, but not by this study's verdict."""
-        curve: list[tuple[int, float]] = []
-        verdict = False
+    def _end(self, number: int, result: Result) -> TrialEnd:
+        """As it was recorded, or else by this study's verdicts on the curve."""
+        recorded = self.trials[number].end
+        if recorded is not None:
+            return recorded
         self._judges.pop(number, None)
-        for epoch in result.epochs:
-            if SCORE not in epoch.metrics:
-                continue
-            curve.append((epoch.epoch, epoch.metrics[SCORE]))
-            verdict = self._is_pruned(number, epoch)
-            if verdict:
-                break
+        pruned_after = next((epoch.epoch for epoch in result.epochs if self._is_pruned(number, epoch)), None)
         judged = self._judges.get(number)
-        marks = {} if judged is None else judged[1].marks
+        return TrialEnd(pruned_after, {} if judged is None else judged[1].marks)
+
+    def _outcome(self, number: int, result: Result, end: TrialEnd) -> Outcome:
+        last = float("inf") if end.pruned_after is None else end.pruned_after
+        scored = [epoch for epoch in result.epochs if SCORE in epoch.metrics and epoch.epoch <= last]
+        curve = tuple((epoch.epoch, epoch.metrics[SCORE]) for epoch in scored)
         wall_s = result.metrics.get("wall_s", result.epochs[-1].wall_s if result.epochs else 0.0)
-        if result.status is Status.DONE and not verdict and SCORE in result.metrics:
+        if end.pruned_after is not None and result.status in (Status.DONE, Status.PRUNED):
+            return Outcome(PRUNED, result.metrics, curve, None, end.marks, wall_s)
+        if result.status is Status.DONE and SCORE in result.metrics:
             violation = violation_of(self.trials[number].bound, result.metrics)
-            return Outcome(DONE, result.metrics, tuple(curve), violation, marks, wall_s)
-        if result.status is Status.PRUNED and not verdict:
-            return None
-        if verdict and result.status in (Status.DONE, Status.PRUNED):
-            return Outcome(PRUNED, result.metrics, tuple(curve), None, marks, wall_s)
+            return Outcome(DONE, result.metrics, curve, violation, end.marks, wall_s)
         failure = result.failure
         is_divergence = failure is not None and failure.failure_class is FailureClass.DIVERGED
         return Outcome(DIVERGED if is_divergence else FAILED, wall_s=wall_s)

@@ -4,6 +4,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.tuning.outcomes import DONE, PRUNED
+from orchestrator.tuning.report import study_reports
 from storage.open import open_store
 from storage.records import Phase, Status
 from tests.orchestrator.tuning.searches import Killed, spec_text
@@ -43,6 +44,8 @@ def test_the_search_that_pruned_it_still_counts_it_as_pruned(pruned):
     pruned.drive()
     assert outcomes(pruned) == before
     assert len(pruned.attempts) == made
+    (report,) = [one for one in study_reports(pruned.store, "s") if one.study == pruned.tuner.studies[0].cell.study]
+    assert {one.trial.job_id: one.state for one in report.trials} == before
 
 
 def test_a_driver_killed_while_such_jobs_run_again_goes_on_to_the_same_end(pruned):
