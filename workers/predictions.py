@@ -1,4 +1,4 @@
-"""Per-image predictions of the split that scores a job, packed for paired statistics. Free of torch: reports read them."""
+"""Per-image predictions of the split that scores a job, packed for paired statistics. Reports read them: no torch."""
 
 from __future__ import annotations
 

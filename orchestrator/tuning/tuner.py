@@ -128,11 +128,11 @@ class Tuner:
         ready = [job_id for job_id in study.next_to_tell() if job_id in ended]
         for job_id in ready:
             state = self._store.job(job_id)
-            ended = study.ended(job_id, state.result or Result(job_id=job_id, status=state.status))
-            if ended is None:
+            recorded = study.ended(job_id, state.result or Result(job_id=job_id, status=state.status))
+            if recorded is None:
                 self._store.set_status([job_id], Status.PENDING)
-            elif ended:
-                self._store.end_trials(ended)
+            elif recorded:
+                self._store.end_trials(recorded)
         return bool(ready)
 
 
