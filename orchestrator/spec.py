@@ -15,9 +15,9 @@ from methods.api import Domain
 from orchestrator.recipe_files import RecipeFile, read_recipes
 from orchestrator.spec_methods import StackSpec, read_stack
 from orchestrator.spec_problems import Place, Problem, SpecError
-from orchestrator.spec_schema import OBJECTIVES, BackboneFile, IncludeFile, TuneFile, checked
+from orchestrator.spec_schema import BackboneFile, IncludeFile, TuneFile, checked
 from orchestrator.spec_yaml import Document, read_yaml
-from orchestrator.tuning.outcomes import SCORE
+from orchestrator.tuning.outcomes import OBJECTIVES, SCORE
 
 _LARGEST_BYTES = 4_000_000
 

@@ -10,12 +10,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from methods.api import Domain
 from orchestrator.spec_problems import Place, named
 from orchestrator.spec_yaml import Document
-from orchestrator.tuning.outcomes import SCORE
+from orchestrator.tuning.outcomes import OBJECTIVES, SCORE
 
 MAX_JOBS = 100_000
 _MOST_SEEDS = 100_000
 CONSTRAINED = ("macs", "trainable_params")
-OBJECTIVES = (SCORE, *CONSTRAINED)  # facts of a job alone: what depends on the machine is no objective
 
 
 class _Part(BaseModel):

@@ -162,8 +162,8 @@ def _split_by_axes(key: _Key, members: list[tuple[Recipe, Runs]]) -> list[_Draft
 def _joined(drafts: list[_Draft]) -> list[_Draft]:
     """One draft where a sweep's own row has other hyper-parameters on other data sets: a release's table, an override.
 
-    Within one sweep a row's name stands for one entry of its spec; across sweeps it may not, so they are not joined. Nor
-    are points of fronts, whose names are short for their values.
+    Within one sweep a row's name stands for one entry of its spec; across sweeps it may not, so they are not joined.
+    Nor are points of fronts, whose names are short for their values.
     """
     families: dict[tuple[object, ...], list[_Draft]] = {}
     for draft in drafts:

@@ -7,11 +7,11 @@ from typing import Any
 
 from orchestrator.tuning.cells import TRAIN
 
-_FEWEST_DIGITS, _MOST_DIGITS = 2, 17  # 17 tell any two numbers apart
+_FEWEST_DIGITS, _MOST_DIGITS = 3, 17  # 17 tell any two numbers apart
 
 
 def front_rows(row: str, points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One name per point, e.g. `lora+pyra mac_ratio=0.31`.
+    """One name per point, e.g. `lora+pyra mac_ratio=0.312`.
 
     `points`: parameter -> value, the same parameters in each. Values of methods are shown, numbers as short as tells
     the points apart; values of the recipe only where two points have the same methods.

@@ -10,6 +10,9 @@ from typing import Any
 SCORE, LOSS, SIZE = "val_top1_pct", "val_loss", "trainable_params"
 """What is maximised; what breaks ties, in this order; the lower number breaks those that are left."""
 
+OBJECTIVES = (SCORE, "macs", SIZE)
+"""What a search may be after: facts of a job alone, and nothing that depends on the machine or the moment."""
+
 DONE, PRUNED, DIVERGED, FAILED = "done", "pruned", "diverged", "failed"
 
 
