@@ -17,6 +17,7 @@ from orchestrator.spec_methods import StackSpec, read_stack
 from orchestrator.spec_problems import Place, Problem, SpecError
 from orchestrator.spec_schema import BackboneFile, IncludeFile, TuneFile, checked
 from orchestrator.spec_yaml import Document, read_yaml
+from orchestrator.tuning.outcomes import OBJECTIVES, SCORE
 
 _LARGEST_BYTES = 4_000_000
 
@@ -68,7 +69,8 @@ class Tune:
     """What Optuna may vary, by `<method>.<parameter>` or recipe field, and for how long.
 
     A study ends at `trials` trials, or when its jobs have taken `hours` of their slots; None is no bound. `parallel`
-    trials of one study run at a time. `constraint`: (metric, its highest value).
+    trials of one study run at a time. `constraint`: (metric, its highest value). `objectives`: validation accuracy, and
+    the costs that are made small beside it.
     """
 
     trials: int | None
@@ -78,6 +80,12 @@ class Tune:
     hours: float | None = None
     parallel: int = 1
     constraint: tuple[str, float] | None = None
+    objectives: tuple[str, ...] = (SCORE,)
+
+    @property
+    def has_front(self) -> bool:
+        """Several objectives have no best trial, but a set of trials that no other one beats in all of them."""
+        return len(self.objectives) > 1
 
     @property
     def budget(self) -> str:
@@ -186,16 +194,23 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
         phase=file.phase,
         protocol=file.protocol,
         also_evaluate=tuple((name, ("also_evaluate", at)) for at, name in _also(file.also_evaluate, kept)),
-        tune=None if file.tune is None else _tune(file.tune),
+        tune=None if file.tune is None else _tune(file.tune, document),
         measure=None if file.measure is None else Measure(file.measure.batch_size),
         max_jobs=file.max_jobs,
         document=document,
     )
 
 
-def _tune(item: TuneFile) -> Tune:
+def _tune(item: TuneFile, document: Document) -> Tune:
     trials = 20 if item.trials is None and item.hours is None else item.trials
-    return Tune(trials, item.space, item.sampler, item.pruner, item.hours, item.parallel, item.constraint)
+    pruner = item.pruner
+    objectives = tuple(name for name in OBJECTIVES if name in item.objectives)  # their order decides nothing
+    if len(objectives) > 1 and pruner != "none":
+        if "pruner" in item.model_fields_set:
+            text = f"is {pruner!r}; with several objectives a curve of accuracy does not say which trial is worse: "
+            document.problem(("tune", "pruner"), text + "leave it out")
+        pruner = "none"
+    return Tune(trials, item.space, item.sampler, pruner, item.hours, item.parallel, item.constraint, objectives)
 
 
 def _placed(key: str, items: list[Any], kept: Mapping[str, list[int]]) -> list[tuple[int, Any]]:

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from methods.api import Domain
 from orchestrator.spec_problems import Place, named
 from orchestrator.spec_yaml import Document
+from orchestrator.tuning.outcomes import OBJECTIVES, SCORE
 
 MAX_JOBS = 100_000
 _MOST_SEEDS = 100_000
@@ -148,6 +149,15 @@ def _constraint(value: object) -> tuple[str, float] | None:
     return metric.strip(), number
 
 
+def _objectives(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in OBJECTIVES:
+            raise _wrong(f"has {named('objective', name, OBJECTIVES)}")
+    if SCORE not in names:
+        raise _wrong(f"is {names!r}; {SCORE} is one of the objectives, costs stand beside it: [{SCORE}, macs]")
+    return names
+
+
 class TuneFile(_Part):
     """One Optuna study per cell (stack × backbone × data set); an empty space means the methods' own."""
 
@@ -155,6 +165,9 @@ class TuneFile(_Part):
     hours: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     parallel: Annotated[int, Field(ge=1, le=100)] = 1
     constraint: Annotated[Any, BeforeValidator(_constraint)] = None
+    objectives: Annotated[
+        list[str], BeforeValidator(_listed), AfterValidator(_objectives), AfterValidator(_distinct)
+    ] = [SCORE]
     space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = {}
     sampler: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
     pruner: Literal["none", "median", "successive_halving", "hyperband"] = "median"

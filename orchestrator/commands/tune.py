@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
+from orchestrator.report.table import compact
 from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
-from orchestrator.tuning.freezing import frozen_recipe
+from orchestrator.tuning.freezing import Wanted, frozen_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
 from storage.records.whole import write_whole
@@ -31,6 +32,13 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.add_argument("--row", metavar="NAME", help="freeze: this row, where several were tuned")
     command.add_argument("--backbone", metavar="NAME", help="freeze: this backbone, where there are several")
+    command.add_argument(
+        "--trial",
+        action="append",
+        default=[],
+        metavar="[DATASET=]N",
+        help="freeze: this point of the front, where there are several objectives; once per data set",
+    )
     command.add_argument("--to", type=Path, metavar="FILE", help="freeze: write there (.yaml), not to stdout")
     add_home_argument(command)
 
@@ -53,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _freeze(args: argparse.Namespace, name: str, reports: list[StudyReport]) -> int:
-    text = frozen_recipe(name, reports, args.row, args.backbone)
+    text = frozen_recipe(name, reports, Wanted(args.row, args.backbone, tuple(args.trial)))
     if args.to is None:
         out(json.dumps(yaml.safe_load(text), indent=1) if args.json else text.rstrip("\n"))
         return EXIT_OK
@@ -77,9 +85,9 @@ def _record(name: str, reports: list[StudyReport], what: str) -> dict[str, Any]:
 def _every_trial(report: StudyReport) -> list[str]:
     lines = [f"{report.row}  {report.backbone}  {report.dataset}  (study {report.study})"]
     for one in report.trials:
-        mark = "*" if report.best is not None and one.trial.number == report.best.number else " "
-        lines.append(f" {mark}{one.trial.number:4d}  {_end(one):24}  {_params(one)}")
-    return [*lines, *_tie(report)]
+        mark = "*" if any(one.trial.number == best.number for best in report.front) else " "
+        lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {_params(one)}")
+    return [*lines, *_front_words(report), *_ties(report)]
 
 
 def _best(report: StudyReport) -> list[str]:
@@ -88,25 +96,47 @@ def _best(report: StudyReport) -> list[str]:
         return [f"{head}no trial has brought values yet"]
     best = report.trials[report.best.number]
     state = "" if report.chosen is not None else ", the search goes on"
+    if report.has_front:
+        points = [report.trials[one.number] for one in report.front]
+        return [
+            f"{head}a front of {_counted(len(points), 'trial')} of {len(report.trials)}{state}",
+            *(f"  {one.trial.number:4d}  {_end(one, report.objectives)}  {_params(one)}" for one in points),
+            *_ties(report),
+        ]
+    end = _end(best, report.objectives)
     return [
-        f"{head}{_params(best)}  ({_end(best)}, trial {best.trial.number} of {len(report.trials)}{state})",
-        *_tie(report),
+        f"{head}{_params(best)}  ({end}, trial {best.trial.number} of {len(report.trials)}{state})",
+        *_ties(report),
     ]
 
 
-def _tie(report: StudyReport) -> list[str]:
-    if report.best is None or not report.best.tied:
+def _front_words(report: StudyReport) -> list[str]:
+    if not report.has_front:
         return []
-    others = ", ".join(str(number) for number in report.best.tied)
-    return [f"  tie: trial {report.best.number} has the accuracy of {others}; taken by loss, trained values, number"]
+    return [f"  * the front: no other trial is as good in all of {', '.join(report.objectives)} and better in one"]
 
 
-def _end(one: TrialReport) -> str:
+def _ties(report: StudyReport) -> list[str]:
+    alike = f"the {' and '.join(report.objectives)} of" if report.has_front else "the accuracy of"
+    rule = "taken by loss, trained values, number"
+    return [
+        f"  tie: trial {one.number} has {alike} {', '.join(map(str, one.tied))}; {rule}"
+        for one in report.front
+        if one.tied
+    ]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _end(one: TrialReport, objectives: Sequence[str]) -> str:
     metrics = one.outcome.metrics if one.outcome is not None else {}
     if SCORE in metrics:
+        costs = "".join(f" {name} {compact(metrics[name])}" for name in objectives if name in metrics and name != SCORE)
         loss = f" loss {metrics[LOSS]:.3f}" if LOSS in metrics else ""
         breaks = "" if one.outcome is None or one.outcome.is_feasible else " over its bound"
-        return f"val {metrics[SCORE]:.1f} %{loss}{breaks}"
+        return f"val {metrics[SCORE]:.1f} %{loss}{costs}{breaks}"
     return f"pruned {one.epochs}/{one.planned} epochs" if one.state == "pruned" else one.state
 
 

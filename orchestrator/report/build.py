@@ -23,7 +23,7 @@ from orchestrator.report.removals import removal_notes
 from orchestrator.report.scores import cell, group_means, mean_of, metric_means, ranked, score, whole_mean
 from orchestrator.report.task_notes import task_notes
 from orchestrator.report.titles import backbone_labels, backbone_notes, distinct_titles
-from orchestrator.report.tuned import budget_words, row_methods, tuned_notes
+from orchestrator.report.tuned import Search, budget_words, is_on_front, row_methods, row_search, tuned_notes
 from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
 from storage.store import JobState
 
@@ -40,7 +40,7 @@ Runs = dict[DatasetRef, dict[int, JobState]]
 
 @dataclass(frozen=True)
 class _Key:
-    """What makes a row, besides the recipe fields that are axes. `tuned`: what a search chose; None: nothing."""
+    """What makes a row, besides the recipe fields that are axes. `search` is None where no search chose anything."""
 
     methods: tuple[MethodCall, ...]
     backbone: BackboneRef
@@ -49,7 +49,7 @@ class _Key:
     trainer_revision: int
     schema: int
     phase: Phase
-    tuned: tuple[str, ...] | None
+    search: Search | None
 
 
 @dataclass
@@ -114,7 +114,6 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     buckets: dict[tuple[object, ...], Runs] = {}
     for state in finals:
         job = state.job
-        tuned = None if state.tuned is None else state.tuned.params
         kind = (
             row_methods(state),
             job.backbone,
@@ -124,7 +123,7 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
             job.protocol,
             job.phase,
             job.trained_on,
-            tuned,
+            row_search(state),
         )
         runs = buckets.setdefault((*kind, job.trainer_revision, job.schema), {}).setdefault(job.dataset, {})
         if job.seed not in runs or state.status is Status.DONE:
@@ -132,9 +131,9 @@ def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
     families: dict[_Key, list[tuple[Recipe, Runs]]] = {}
     for bucket in buckets.values():
         state = next(iter(next(iter(bucket.values())).values()))
-        job, tuned = state.job, None if state.tuned is None else state.tuned.params
-        size, revision = job.recipe.image_size, job.trainer_revision
-        key = _Key(row_methods(state), job.backbone, size, Protocol.of(job), revision, job.schema, job.phase, tuned)
+        job, size, revision = state.job, state.job.recipe.image_size, state.job.trainer_revision
+        made_by = (revision, job.schema, job.phase, row_search(state))
+        key = _Key(row_methods(state), job.backbone, size, Protocol.of(job), *made_by)
         families.setdefault(key, []).append((job.recipe, bucket))
     return [draft for key, members in families.items() for draft in _split_by_axes(key, members)]
 
@@ -164,12 +163,14 @@ def _joined(drafts: list[_Draft]) -> list[_Draft]:
     """One draft where a sweep's own row has other hyper-parameters on other data sets: a release's table, an override.
 
     Within one sweep a row's name stands for one entry of its spec; across sweeps it may not, so they are not joined.
+    Nor are points of fronts, whose names are short for their values.
     """
     families: dict[tuple[object, ...], list[_Draft]] = {}
     for draft in drafts:
         names = frozenset(state.row for seeds in draft.runs.values() for state in seeds.values())
         calls = tuple((call.name, call.revision) for call in draft.key.methods)
-        families.setdefault((names, calls, replace(draft.key, methods=()), draft.axes), []).append(draft)
+        key = draft.key if is_on_front(draft.key.search) else replace(draft.key, methods=())
+        families.setdefault((names, calls, key, draft.axes), []).append(draft)
     found: list[_Draft] = []
     for members in families.values():
         datasets = {dataset for draft in members for dataset in draft.runs}
@@ -245,7 +246,8 @@ def _row(
         [(seed, state, score(state)) for seed in seeds if (state := runs.get(dataset, {}).get(seed)) is not None]
         for dataset in columns
     ]
-    cells = tuple(cell([(seed, value) for seed, _, value in column], len(seeds)) for column in scored)
+    owed = [0 if is_on_front(key.search) and not column else len(seeds) for column in scored]  # of its own tasks alone
+    cells = tuple(cell([(s, value) for s, _, value in column], owe) for column, owe in zip(scored, owed, strict=True))
     per_group = group_means(cells, groups) if groups else ()
     states = tuple(state for column in scored for _, state, _ in column)
     results = [state.result for column in scored for _, state, value in column if value is not None]

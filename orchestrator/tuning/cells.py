@@ -81,11 +81,13 @@ class Cell:
         The job at the first value of every domain stands for what is fixed: stack, recipe, backbone, data and seed.
         """
         fixed = self.trial({name: domain.values[0] for name, domain in self.space.items()})
-        record = {
+        record: dict[str, object] = {
             "fixed": fixed.refusal if fixed.job is None else fixed.job.to_json(),
             "space": [[name, domain.kind, list(domain.values)] for name, domain in self.space.items()],
             "search": [self.tune.sampler, self.tune.pruner, self.tune.parallel, list(self.tune.constraint or ())],
         }
+        if self.tune.has_front:
+            record["objectives"] = list(self.tune.objectives)
         return digest(record)
 
     @cached_property
@@ -121,7 +123,8 @@ class Cell:
         for facts in self.point.variant.methods:
             if facts.settled_by is not None and any(name.startswith(f"{facts.name}.") for name in self.space):
                 names += [f"{facts.name}.{item.name}" for item in facts.fields if item.is_list]
-        return Tuned(self.study, trials, best, ties, tuple(dict.fromkeys(names)))
+        objectives = self.tune.objectives if self.tune.has_front else ()
+        return Tuned(self.study, trials, best, ties, tuple(dict.fromkeys(names)), objectives)
 
     @cached_property
     def bound(self) -> tuple[str, float] | None:

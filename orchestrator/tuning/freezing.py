@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -12,8 +13,20 @@ from orchestrator.tuning.outcomes import SCORE
 from orchestrator.tuning.report import StudyReport
 
 
-def frozen_recipe(sweep: str, reports: Sequence[StudyReport], row: str | None, backbone: str | None) -> str:
-    """The file's text. Raises UsageError where more than one row or backbone is left, or a search is not over."""
+@dataclass(frozen=True)
+class Wanted:
+    """What of a sweep's searches: a row and a backbone where there are several (None: the only one), and of each front
+    one trial, written `N`, or `DATASET=N` where there are several data sets."""
+
+    row: str | None = None
+    backbone: str | None = None
+    trials: tuple[str, ...] = ()
+
+
+def frozen_recipe(sweep: str, reports: Sequence[StudyReport], wanted: Wanted) -> str:
+    """The file's text. Raises UsageError where more than one row, backbone or point of a front is left, or a search is
+    not over."""
+    row, backbone = wanted.row, wanted.backbone
     chosen = [one for one in reports if row in (None, one.row) and backbone in (None, one.backbone)]
     if not chosen:
         known = sorted({f"{one.row} on {one.backbone}" for one in reports})
@@ -29,7 +42,46 @@ def frozen_recipe(sweep: str, reports: Sequence[StudyReport], row: str | None, b
         problems += [f"the search on {', '.join(open_ones)} is not over: run the spec again"] if open_ones else []
     if problems:
         raise UsageError("; ".join(problems))
-    return _text(sweep, chosen)
+    return _text(sweep, _picked(chosen, wanted.trials))
+
+
+def _picked(reports: Sequence[StudyReport], trials: Sequence[str]) -> list[StudyReport]:
+    """With the trials asked for as the chosen ones. Raises UsageError with every front of which none was asked for."""
+    asked = [(dataset, number) for dataset, _, number in (text.rpartition("=") for text in trials)]
+    fronts = {report.dataset: report.front for report in reports if report.has_front}
+    problems = [
+        f"--trial {dataset}={number}: there is no front of that data set" if dataset else f"--trial {number}: no front"
+        for dataset, number in asked
+        if not any(_is_of(dataset, name) for name in fronts)
+    ]
+    picked = []
+    for report in reports:
+        numbers = {number for dataset, number in asked if _is_of(dataset, report.dataset)}
+        point = next((one for one in report.front if numbers == {str(one.number)}), None)
+        if not report.has_front or point is None:
+            picked.append(report)
+            problems += [f"choose one trial of the front on {report.dataset}, {_choices(report)}"] * report.has_front
+        else:
+            picked.append(replace(report, best=point, chosen=point.number))
+    if problems:
+        raise UsageError("\n".join(problems))
+    return picked
+
+
+def _is_of(asked: str, dataset: str) -> bool:
+    """Data sets are named in full, without their suite, or not at all where there is one."""
+    return asked in ("", dataset, dataset.rpartition("/")[2])
+
+
+def _choices(report: StudyReport) -> str:
+    short = report.dataset.rpartition("/")[2]
+    outcomes = [(one.number, report.trials[one.number].outcome) for one in report.front]
+    values = [
+        f"{short}={number} ({', '.join(f'{name} {outcome.metrics[name]:.4g}' for name in report.objectives)})"
+        for number, outcome in outcomes
+        if outcome is not None
+    ]
+    return f"--trial {' or '.join(values)}"
 
 
 def _text(sweep: str, chosen: Sequence[StudyReport]) -> str:

@@ -1,13 +1,17 @@
-"""What is told of a trial, and which one is best."""
+"""What is told of a trial, and which ones are best."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import le
 from typing import Any
 
 SCORE, LOSS, SIZE = "val_top1_pct", "val_loss", "trainable_params"
 """What is maximised; what breaks ties, in this order; the lower number breaks those that are left."""
+
+OBJECTIVES = (SCORE, "macs", SIZE)
+"""What a search may be after: facts of a job alone, and nothing that depends on the machine or the moment."""
 
 DONE, PRUNED, DIVERGED, FAILED = "done", "pruned", "diverged", "failed"
 
@@ -36,6 +40,12 @@ class Outcome:
     def is_feasible(self) -> bool:
         return self.violation is None or self.violation <= 0
 
+    def values(self, objectives: Sequence[str]) -> tuple[float, ...] | None:
+        """What it reached in each objective; None where it is not done, or lacks one of them."""
+        if self.state != DONE or not all(name in self.metrics for name in objectives):
+            return None
+        return tuple(self.metrics[name] for name in objectives)
+
 
 @dataclass(frozen=True)
 class Past:
@@ -48,28 +58,35 @@ class Past:
 
 @dataclass(frozen=True)
 class Best:
-    """The trial whose values are taken, and the numbers of those with the same accuracy that lost the tie."""
+    """A trial whose values are taken, and the numbers of those that are equal in every objective and lost the tie."""
 
     number: int
     tied: tuple[int, ...]
 
 
 def best_of(outcomes: Sequence[Outcome | None]) -> Best | None:
-    """The best finished trial that keeps the constraint; None when there is none.
+    """The best finished trial that keeps the constraint; None when there is none: the front of accuracy alone."""
+    return next(iter(front_of(outcomes)), None)
 
-    On 200 images many trials have the same accuracy: the lower validation loss wins, then the fewer trained values,
-    then the earlier trial.
+
+def front_of(outcomes: Sequence[Outcome | None], objectives: Sequence[str] = (SCORE,)) -> tuple[Best, ...]:
+    """The Pareto set of the finished trials that keep the constraint, the most accurate first; of one objective at most
+    one trial.
+
+    A trial is left out where another one is at least as good in every objective and better in one. On 200 images many
+    trials are equal: the lower validation loss wins, then the fewer trained values, then the earlier trial.
     """
-    found = {
-        number: one
-        for number, one in enumerate(outcomes)
-        if one is not None and one.state == DONE and one.is_feasible and SCORE in one.metrics
-    }
-    if not found:
-        return None
-    ranked = sorted(found, key=lambda number: (*_rank(found[number]), number))
-    first = ranked[0]
-    return Best(first, tuple(number for number in ranked[1:] if found[number].score == found[first].score))
+    equal: dict[tuple[float, ...], list[int]] = {}
+    for number, one in enumerate(outcomes):
+        values = one.values(objectives) if one is not None and one.is_feasible else None
+        if values is not None:
+            equal.setdefault(tuple(map(_loss, objectives, values)), []).append(number)
+    front: list[tuple[float, ...]] = []
+    for losses in sorted(equal):  # what beats a trial comes before it
+        if not any(all(map(le, other, losses)) for other in front):
+            front.append(losses)
+    ranked = [sorted(equal[losses], key=lambda number: (*_rank(outcomes[number]), number)) for losses in front]
+    return tuple(Best(first, tuple(rest)) for first, *rest in ranked)
 
 
 def violation_of(bound: tuple[str, float] | None, metrics: Mapping[str, float]) -> float | None:
@@ -77,5 +94,15 @@ def violation_of(bound: tuple[str, float] | None, metrics: Mapping[str, float]) 
     return None if bound is None else metrics.get(bound[0], float("inf")) / bound[1] - 1
 
 
-def _rank(one: Outcome) -> tuple[float, float, float]:
-    return (-one.score, one.metrics.get(LOSS, float("inf")), one.metrics.get(SIZE, float("inf")))
+def is_maximised(objective: str) -> bool:
+    """Accuracy is; all other objectives are costs."""
+    return objective == SCORE
+
+
+def _loss(objective: str, value: float) -> float:
+    return -value if is_maximised(objective) else value
+
+
+def _rank(one: Outcome | None) -> tuple[float, float]:
+    metrics = {} if one is None else one.metrics
+    return metrics.get(LOSS, float("inf")), metrics.get(SIZE, float("inf"))

@@ -10,6 +10,9 @@ from orchestrator.plan import Plan
 from orchestrator.tuning.cells import Cell
 
 _MOST_LINES = 20
+_START = "shown below at the values that the search starts from"
+_BEST = f" with the best values of each cell ({_START})"
+_FRONT = f" for one point of each cell's front, as many again for every further one ({_START}; the time is for one)"
 
 
 def tuning_lines(plan: Plan, trials: Mapping[str, int]) -> list[str]:
@@ -20,12 +23,13 @@ def tuning_lines(plan: Plan, trials: Mapping[str, int]) -> list[str]:
     finals = sum(len(cell.point.seeds) for cell in cells)
     rule = [f"pruner {tune.pruner}", *([f"{tune.parallel} at a time"] if tune.parallel > 1 else [])]
     bound = [f"{tune.constraint[0]} <= {tune.constraint[1]:g}"] if tune.constraint else []
+    after = [f"objectives {' and '.join(tune.objectives)}"] if tune.has_front else []
     known = sum(trials.values())
+    how = ", ".join([tune.sampler, *rule, *after, *bound])
     lines = [
-        f"tune: {_number(len(cells), 'cell')}, {tune.budget} each ({tune.sampler}, {', '.join([*rule, *bound])})"
+        f"tune: {_number(len(cells), 'cell')}, {tune.budget} each ({how})"
         + (f"; {known} trials are recorded already" if known else ""),
-        f"  then {_number(finals, 'final job')} with the best values of each cell (shown below at the values that the "
-        "search starts from)",
+        f"  then {_number(finals, 'final job')}{_FRONT if tune.has_front else _BEST}",
     ]
     lines += [f"  {_cell(cell)}" for cell in cells[:_MOST_LINES]]
     return lines + ([f"  … {len(cells) - _MOST_LINES} more cells"] if len(cells) > _MOST_LINES else [])
@@ -42,6 +46,7 @@ def tuning_record(plan: Plan, trials: Mapping[str, int]) -> dict[str, Any] | Non
         "sampler": tune.sampler,
         "pruner": tune.pruner,
         "parallel": tune.parallel,
+        "objectives": list(tune.objectives),
         "constraint": None if tune.constraint is None else {tune.constraint[0]: tune.constraint[1]},
         "cells": [
             {

@@ -18,7 +18,7 @@ from storage.store import Entry
 
 _MERGING = (
     "only chooses little merging: add a bound on the cost, such as `constraint: macs <= 0.5` (of the backbone's own "
-    "MACs), or leave it out of the space"
+    "MACs), or the cost as an objective, `objectives: [val_top1_pct, macs]`, or leave it out of the space"
 )
 
 
@@ -110,7 +110,7 @@ def _problems(cell: Cell) -> list[tuple[tuple[str, ...], str]]:
     refusals = [one.refusal for one in ends if one.refusal]
     if len(refusals) == len(ends):
         found.append((("tune", "space"), f"cannot be run at either end of its domains for {cell.row}: {refusals[0]}"))
-    if cell.tune.constraint is None and len(schedules(ends)) > 1:
+    if cell.tune.constraint is None and "macs" not in cell.tune.objectives and len(schedules(ends)) > 1:
         merging = [key for key in cell.space if len(schedules([_at(cell, key, end) for end in (0, -1)])) > 1]
         found += [(("tune", "space", _as_written(cell, key)), f"{key} {_MERGING}") for key in merging]
     return found

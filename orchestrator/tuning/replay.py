@@ -37,13 +37,15 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a search came to. `virtual_s`: from its start to its last trial; `slot_s`: time of the slots it took."""
+    """What a search came to. `virtual_s`: from its start to its last trial; `slot_s`: time of the slots it took;
+    `front`: values of the objectives, in the spec's order, of the trials that final jobs would be made of."""
 
     trials: int
     pruned: int
     best_score: float | None
     slot_s: float
     virtual_s: float
+    front: tuple[tuple[float, ...], ...] = ()
 
 
 def recorded_trials(store: Store, study: str) -> list[Recorded]:
@@ -74,12 +76,14 @@ def replay(cell: Cell, table: Sequence[Recorded], slots: int = 1) -> Replayed:
         store.close()
     outcomes = [one for one in study.outcomes if one is not None]
     best = study.best
+    points = [outcome for one in study.front if (outcome := study.outcomes[one.number]) is not None]
     return Replayed(
         trials=len(outcomes),
         pruned=sum(one.state == PRUNED for one in outcomes),
         best_score=None if best is None else outcomes[best.number].score,
         slot_s=sum(one.wall_s for one in outcomes),
         virtual_s=clock() - began_s,
+        front=tuple(values for one in points if (values := one.values(cell.tune.objectives)) is not None),
     )
 
 

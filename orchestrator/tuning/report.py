@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ from orchestrator.tuning.outcomes import (
     DONE,
     FAILED,
     LOSS,
+    OBJECTIVES,
     PRUNED,
     SCORE,
     Best,
     Outcome,
-    best_of,
+    front_of,
     violation_of,
 )
 from storage.records import FailureClass, Status, Trial
@@ -40,8 +41,7 @@ class TrialReport:
             "job_id": self.trial.job_id,
             "params": dict(self.trial.params),
             "state": self.state,
-            SCORE: metrics.get(SCORE),
-            LOSS: metrics.get(LOSS),
+            **{name: metrics.get(name) for name in (*OBJECTIVES, LOSS)},
             "keeps_bound": None if self.outcome is None or self.trial.bound is None else self.outcome.is_feasible,
             "epochs": self.epochs,
             "planned_epochs": self.planned,
@@ -51,7 +51,11 @@ class TrialReport:
 
 @dataclass(frozen=True)
 class StudyReport:
-    """One study of a sweep. `chosen`: the trial behind its final jobs; None until they have joined."""
+    """One study of a sweep. `chosen`: the trial behind its final jobs; None until they have joined.
+
+    `front`: of several objectives, the trials that no other one beats in all of them, the most accurate first; they are
+    behind the final jobs, and `best` and `chosen` are the first of them.
+    """
 
     study: str
     row: str
@@ -60,6 +64,12 @@ class StudyReport:
     trials: tuple[TrialReport, ...]
     best: Best | None
     chosen: int | None
+    objectives: tuple[str, ...] = (SCORE,)
+    front: tuple[Best, ...] = ()
+
+    @property
+    def has_front(self) -> bool:
+        return len(self.objectives) > 1
 
     def count(self, state: str) -> int:
         return sum(one.state == state for one in self.trials)
@@ -82,6 +92,8 @@ class StudyReport:
             "best": None if self.best is None else self.trials[self.best.number].to_json(),
             "tied": [] if self.best is None else list(self.best.tied),
             "final_jobs_from_trial": self.chosen,
+            "objectives": list(self.objectives),
+            "front": [{**self.trials[one.number].to_json(), "tied": list(one.tied)} for one in self.front],
             "epochs_saved": self.epochs_saved,
             "epochs_planned": self.epochs_planned,
             "trials": [one.to_json() for one in self.trials],
@@ -92,7 +104,10 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
     """Every study that asked for a job of the sweep. A study shared with another sweep is shown as far as its jobs are
     in this one. Raises UnknownSweep."""
     states = {state.job.job_id: state for state in store.jobs(sweep)}
-    chosen = {state.tuned.study: state.tuned for state in states.values() if state.tuned is not None}
+    chosen: dict[str, set[int]] = {}
+    for state in states.values():
+        if state.tuned is not None:
+            chosen.setdefault(state.tuned.study, set()).add(state.tuned.best)
     by_study: dict[str, list[Trial]] = {study: [] for study in store.studies(sweep)}
     for trial in store.trials(by_study):
         known = by_study[trial.study]
@@ -105,6 +120,9 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
             continue  # of an earlier spec: only a later trial asked for a job that is still in the sweep
         job = jobs[0]
         reports = tuple(_trial(one, states) for one in trials)
+        objectives = trials[0].objectives or (SCORE,)
+        front = _front(reports, objectives, chosen.get(study))
+        best = next(iter(front), None)
         found.append(
             StudyReport(
                 study,
@@ -112,10 +130,10 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
                 job.job.backbone.name,
                 job.job.dataset.name,
                 reports,
-                Best(chosen[study].best, _tied(reports, chosen[study].best))
-                if study in chosen
-                else best_of([one.outcome for one in reports]),
-                chosen[study].best if study in chosen else None,
+                best,
+                best.number if best is not None and study in chosen else None,
+                objectives,
+                front,
             )
         )
     return found
@@ -134,9 +152,19 @@ def totals(reports: list[StudyReport]) -> str:
     return f"tuning: {over} of {len(reports)} studies have chosen; {len(trials)} trials{said}{pruning}"
 
 
-def _tied(reports: tuple[TrialReport, ...], best: int) -> tuple[int, ...]:
-    scores = {one.trial.number: one.outcome.score for one in reports if one.outcome and SCORE in one.outcome.metrics}
-    return tuple(number for number, score in scores.items() if number != best and score == scores.get(best))
+def _front(
+    reports: Sequence[TrialReport], objectives: tuple[str, ...], chosen: Container[int] | None
+) -> tuple[Best, ...]:
+    """Of the trials that final jobs are made of, where there are some; else of those that have ended by now."""
+    if chosen is None:
+        return front_of([one.outcome for one in reports], objectives)
+    values = {one.trial.number: one.outcome.values(objectives) for one in reports if one.outcome is not None}
+    found = [
+        Best(number, tuple(other for other in values if other != number and values[other] == values[number]))
+        for number in values
+        if number in chosen
+    ]
+    return tuple(sorted(found, key=lambda one: -(values[one.number] or (0.0,))[0]))
 
 
 def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:

@@ -22,10 +22,11 @@ from orchestrator.tuning.outcomes import (
     Best,
     Outcome,
     Past,
-    best_of,
+    front_of,
     violation_of,
 )
 from storage.records import EpochMetrics, FailureClass, Result, Status, Trial, TrialEnd
+from storage.records.tuned import OBJECTIVES
 
 
 class StudyRun:
@@ -38,7 +39,8 @@ class StudyRun:
         self._told = 0  # so many outcomes, from the first, are known
         self.finals: tuple[str, ...] | None = None  # ids, once they have joined the sweep
         tune = cell.tune
-        self._optuna = OptunaStudy(cell.study, cell.space, tune.sampler, tune.pruner, cell.epochs)
+        study = OptunaStudy(cell.study, cell.space, tune.sampler, tune.pruner, cell.epochs)
+        self._optuna = study.toward(tune.objectives)
         self._judges: dict[int, tuple[int, Judge]] = {}  # number -> (last epoch that it saw, the judge)
         for trial in trials:
             self._add(trial)
@@ -64,7 +66,8 @@ class StudyRun:
 
     @property
     def to_come(self) -> int:
-        """Jobs that this study will add; of a budget in hours only the final ones are known."""
+        """Jobs that this study will add, at least: of a budget in hours only the final ones are known, of a front that
+        it has one point."""
         if self.finals is not None:
             return 0
         trials = 0 if self.is_over else max(0, (self.cell.tune.trials or 0) - len(self.trials))
@@ -72,12 +75,20 @@ class StudyRun:
 
     @property
     def best(self) -> Best | None:
-        return best_of(self.outcomes)
+        """The first of the front."""
+        return next(iter(self.front), None)
+
+    @property
+    def front(self) -> tuple[Best, ...]:
+        """What the final jobs are made of: of one objective the best trial alone."""
+        return front_of(self.outcomes, self.cell.tune.objectives)
 
     def ask(self) -> Trial:
         """The next trial, with the job that it names in its cell; nothing is recorded yet."""
         number = len(self.trials)
         params, attrs = self._optuna.ask(self._past(number))
+        if self.cell.tune.has_front:
+            attrs = {**attrs, OBJECTIVES: list(self.cell.tune.objectives)}
         asked = self.cell.trial(params)
         job_id = None if asked.job is None else asked.job.job_id
         return Trial(self.cell.study, number, job_id, params, attrs, asked.refusal, self.cell.bound)

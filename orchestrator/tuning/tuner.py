@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 
 from orchestrator.errors import UsageError
 from orchestrator.tuning.cells import Cell
+from orchestrator.tuning.front_rows import front_rows
 from orchestrator.tuning.study_run import StudyRun
 from storage.records import EpochMetrics, Result, Status, Trial
 from storage.store import Entry, Store
@@ -101,18 +103,25 @@ class Tuner:
         """The final jobs of a study that is over, once."""
         if study.finals is not None or not study.is_over:
             return []
-        best = study.best
-        if best is None:
+        front = study.front
+        if not front:
             study.finals = ()
             log.warning("%s: no trial of %s brought values to go on with", self._sweep, _named(study))
             return []
-        tuned = study.cell.tuned(len(study.trials), best.number, len(best.tied))
-        entries = study.cell.final_entries(study.trials[best.number].params, tuned)
-        study.finals = tuple(entry.job.job_id for entry in entries)
-        if best.tied:
-            tied = ", ".join(str(number) for number in best.tied)
-            log.info("%s: trial %d ties with %s; taken by loss, size, number", _named(study), best.number, tied)
-        return entries
+        points = [study.trials[best.number].params for best in front]
+        names = front_rows(study.cell.row, points) if study.cell.tune.has_front else [study.cell.row]
+        entries: dict[
+            str, Entry
+        ] = {}  # points of a front share what is prepared, and what is measured where it costs the same
+        for best, params, name in zip(front, points, names, strict=True):
+            tuned = study.cell.tuned(len(study.trials), best.number, len(best.tied))
+            for entry in study.cell.final_entries(params, tuned):
+                entries.setdefault(entry.job.job_id, replace(entry, row=name) if entry.tuned else entry)
+            if best.tied:
+                tied = ", ".join(str(number) for number in best.tied)
+                log.info("%s: trial %d ties with %s; taken by loss, size, number", _named(study), best.number, tied)
+        study.finals = tuple(entries)
+        return list(entries.values())
 
     def _catch_up(self, studies: Sequence[StudyRun]) -> None:
         """Tell what has ended, in the order of the trials, until nothing more can be told."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+OBJECTIVES = "sweepboard:objectives"
+
 
 @dataclass(frozen=True)
 class TrialEnd:
@@ -23,8 +25,9 @@ class Trial:
     """One suggestion of a study; trials are numbered from 0, in the order in which they were asked.
 
     `study`: hash of all that decides the suggestions but the outcomes. `job_id` is None where the values cannot be run
-    (`refusal` says why). `params`: parameter -> value. `attrs`: what the sampler wants to be told again. `bound`: a
-    metric and its highest value, which the best trial must keep. `end` is None until its study has heard of its end.
+    (`refusal` says why). `params`: parameter -> value. `attrs`: what the sampler wants to be told again, and under
+    `OBJECTIVES` what the study is after where that is more than accuracy. `bound`: a metric and its highest value,
+    which the best trial must keep. `end` is None until its study has heard of its end.
     """
 
     study: str
@@ -35,6 +38,11 @@ class Trial:
     refusal: str = ""
     bound: tuple[str, float] | None = None
     end: TrialEnd | None = None
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of metrics; empty where accuracy alone decides."""
+        return tuple(self.attrs.get(OBJECTIVES, ()))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `Trial.from_json(trial.to_json()) == trial`."""
@@ -56,6 +64,8 @@ class Tuned:
     """Why a final job has its values: chosen as trial `best` among `trials`; `ties` others had the same accuracy.
 
     `params`: names of what the search decided ("train.lr", "gps.connections_per_neuron"), and what follows from it.
+    `objectives`: metrics of a search after several; `best` is then one of those that no other trial beats in all of
+    them, `ties` had the same in each. Empty where accuracy alone decided.
     """
 
     study: str
@@ -63,12 +73,15 @@ class Tuned:
     best: int
     ties: int
     params: tuple[str, ...]
+    objectives: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; `Tuned.from_json(tuned.to_json()) == tuned`."""
-        return {**asdict(self), "params": list(self.params)}
+        """Plain JSON; `Tuned.from_json(tuned.to_json()) == tuned`. What one objective does not need is left out."""
+        record = {**asdict(self), "params": list(self.params), "objectives": list(self.objectives)}
+        return record if self.objectives else {name: value for name, value in record.items() if name != "objectives"}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Tuned:
         """What `to_json` wrote. Raises KeyError or TypeError."""
-        return cls(**{**record, "params": tuple(record["params"])})
+        lists = {name: tuple(record.get(name, ())) for name in ("params", "objectives")}
+        return cls(**{**record, **lists})

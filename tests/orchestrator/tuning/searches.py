@@ -1,7 +1,7 @@
 """Searches in virtual time: real plans, real stores, real studies; only the training is a formula."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.loop import Loop
@@ -64,6 +64,30 @@ def trained(job, lease_epoch):
     return Answer(took_s, Result(job_id=job.job_id, status=Status.DONE, metrics=metrics, epochs=curve), epochs=curve)
 
 
+MERGING = {"methods": "[[{lora: {rank: 4}}, {pyra: {w_r_init: uniform}}]]", "datasets": "[embedded/digits]"}
+AFTER_TWO = (
+    "trials: 16, objectives: [val_top1_pct, macs], "
+    "space: {lr: {log: [1e-4, 1e-1]}, pyra.mac_ratio: {uniform: [0.35, 0.95]}}"
+)
+
+
+def merged(job, lease_epoch):
+    """What training with merged tokens would bring: every token that is removed saves MACs and costs accuracy."""
+    answer = trained(job, lease_epoch)
+    if job.phase is not Phase.SEARCH or answer.result.status is not Status.DONE:
+        return answer
+    removed = sum(job.methods[1].kwargs["schedule"])
+    score = round(2 * (80 - removed / 2 - 10 * (math.log10(job.recipe.lr) + 2.5) ** 2)) / 2
+    metrics = {
+        "val_top1_pct": score,
+        "val_loss": 5 - score / 20,
+        "macs": 48.7e6 * (1 - removed / 80),
+        "trainable_params": 1000.0,
+        "wall_s": 30.0 + removed,
+    }
+    return Answer(30.0 + removed, replace(answer.result, metrics=metrics, epochs=()))
+
+
 class Killed(BaseException):
     """The driver is gone, in the middle of whatever it did."""
 
@@ -79,9 +103,10 @@ class Search:
     clock: VirtualClock = field(default_factory=VirtualClock)
     attempts: list = field(default_factory=list)
     seen: object = lambda progress: None
+    store_at: object = "sqlite://"
 
     def __post_init__(self):
-        self.store = open_store("sqlite://", clock=self.clock)
+        self.store = open_store(self.store_at, clock=self.clock)
 
     def _scripted(self, job, lease_epoch):
         self.attempts.append((job.job_id, lease_epoch))
@@ -123,6 +148,11 @@ class Search:
             for state in self.store.jobs("s", Status.DONE)
             if state.job.phase is Phase.FINAL
         }
+
+    def final_jobs(self):
+        """(job id, row, the search behind it) of all final jobs of the sweep, in the order of their ids."""
+        states = [state for state in self.store.jobs("s") if state.job.phase is Phase.FINAL]
+        return sorted((state.job.job_id, state.row, state.tuned.best) for state in states)
 
     def states(self, status):
         return [state for state in self.store.jobs("s", status) if state.job.phase is Phase.SEARCH]

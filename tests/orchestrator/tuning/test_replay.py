@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.tuning.replay import recorded_trials, replay
-from tests.orchestrator.tuning.searches import SPACE, Search, planned, spec_text
+from tests.orchestrator.tuning.searches import AFTER_TWO, MERGING, SPACE, Search, merged, planned, spec_text
 
 ONE = "[embedded/digits]"
 
@@ -48,6 +48,19 @@ def test_several_trials_at_a_time_need_less_time_for_as_many_trials(table):
     one, four = replayed(table, "trials: 24, parallel: 1", 4), replayed(table, "trials: 24, parallel: 4", 4)
     assert one.trials == four.trials == 24
     assert four.virtual_s < 0.6 * one.virtual_s
+
+
+def test_a_search_after_two_objectives_is_replayed_to_its_front(tmp_path):
+    search = Search(spec_text(AFTER_TWO.replace("16", "40"), **MERGING), tmp_path, 4, merged)
+    search.drive()
+    cell = planned(search.text).cells[0]
+    recorded = recorded_trials(search.store, cell.study)
+    search.store.close()
+    found = replay(planned(spec_text(AFTER_TWO, **MERGING)).cells[0], recorded)
+    points = {(one.result.metrics.get("val_top1_pct"), one.result.metrics.get("macs")) for one in recorded}
+    assert len(found.front) > 1
+    assert set(found.front) <= points
+    assert [score for score, _ in found.front] == sorted((score for score, _ in found.front), reverse=True)
 
 
 def test_trials_are_replayed_by_the_hundred_in_seconds(table):

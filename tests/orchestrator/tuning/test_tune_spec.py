@@ -4,6 +4,7 @@ import pytest
 
 from orchestrator.spec import parse_spec
 from orchestrator.spec_problems import SpecError
+from orchestrator.tuning.plan_text import tuning_lines, tuning_record
 from orchestrator.tuning.planning import fixed_entries
 from storage.records import Phase
 from tests.orchestrator.tuning.searches import SPACE, planned, spec_text
@@ -29,6 +30,14 @@ def problems(tune, **options):
             "sampler: grid, space: {lr: {log: [1e-4, 1e-2]}}",
             "tune.space.lr (line 7): is a domain log; the sampler grid",
         ),
+        ("objectives: [macs]", "tune.objectives (line 7): is ['macs']; val_top1_pct is one of the objectives"),
+        ("objectives: [val_top1_pct, mac]", "tune.objectives (line 7): has no objective 'mac'. Did you mean 'macs'?"),
+        ("objectives: [val_top1_pct, wall_s]", "has no objective 'wall_s'. Known: macs, trainable_params, val_top1"),
+        ("objectives: [val_top1_pct, macs, macs]", "tune.objectives (line 7): has 'macs' twice"),
+        (
+            "objectives: [val_top1_pct, macs], pruner: median",
+            "tune.pruner (line 7): is 'median'; with several objectives",
+        ),
         ("sampler: annealing", "tune.sampler (line 7): is 'annealing'"),
     ],
 )
@@ -49,6 +58,33 @@ def test_a_merge_rate_is_not_tuned_without_a_bound_on_the_cost(space):
     text = problems(f"trials: 3{space}", methods=PYRA)
     assert "pyra.mac_ratio only chooses little merging" in text
     assert "constraint: macs <= 0.5" in text
+    assert "objectives: [val_top1_pct, macs]" in text
+
+
+def test_a_merge_rate_is_tuned_where_its_cost_is_an_objective():
+    made = planned(spec_text("trials: 3, objectives: [macs, val_top1_pct]", methods=PYRA))
+    assert {cell.tune.objectives for cell in made.cells} == {("val_top1_pct", "macs")}
+    assert {cell.tune.pruner for cell in made.cells} == {"none"}
+    assert "only chooses little merging" in problems(
+        "trials: 3, objectives: [val_top1_pct, trainable_params]", methods=PYRA
+    )
+
+
+def test_what_a_search_is_after_names_its_study_and_the_order_of_the_objectives_does_not():
+    two = studies(f"trials: 3, {SPACE}, objectives: [val_top1_pct, macs]")
+    assert two == studies(f"trials: 3, {SPACE}, objectives: [macs, val_top1_pct]")
+    three = studies(f"trials: 3, {SPACE}, objectives: [val_top1_pct, macs, trainable_params]")
+    alone = studies(f"trials: 3, {SPACE}, pruner: none")
+    assert len({*two, *three, *alone}) == 3 * len(alone)
+    assert studies(f"trials: 3, {SPACE}, objectives: val_top1_pct") == studies()
+
+
+def test_the_plan_names_the_objectives():
+    made = planned(spec_text("trials: 3, objectives: [val_top1_pct, macs]", methods=PYRA))
+    text = "\n".join(tuning_lines(made, {}))
+    assert "3 trials each (tpe, pruner none, objectives val_top1_pct and macs)" in text
+    assert "4 final jobs for one point of each cell's front, as many again for every further one" in text
+    assert tuning_record(made, {})["objectives"] == ["val_top1_pct", "macs"]
 
 
 def test_with_a_bound_every_trial_settles_its_own_merging():

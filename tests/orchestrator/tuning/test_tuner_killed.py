@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tests.orchestrator.tuning.searches import SPACE, Killed, trained
+from tests.orchestrator.tuning.searches import AFTER_TWO, MERGING, SPACE, Killed, merged, trained
 from workers.pools.scripted import Answer
 
 
@@ -21,15 +21,25 @@ from workers.pools.scripted import Answer
     ],
 )
 def test_a_driver_killed_ten_times_ends_with_the_same_trials_and_runs_none_twice(search, tune):
-    whole = search(tune)
+    assert_killing_changes_nothing(search, tune)
+
+
+@pytest.mark.parametrize("rest", ["", ", parallel: 3", ", sampler: nsga2, parallel: 2", ", sampler: random"])
+def test_a_driver_killed_ten_times_ends_with_the_same_front(search, rest):
+    front = assert_killing_changes_nothing(search, AFTER_TWO + rest, script=merged, **MERGING)
+    assert len(front) > 2
+
+
+def assert_killing_changes_nothing(search, tune, **options):
+    whole = search(tune, **options)
     whole.drive()
-    broken, moments = search(tune), random.Random(tune)
+    broken, moments = search(tune, **options), random.Random(tune)
     for _ in range(10):
         with pytest.raises(Killed):
             broken.drive(kill_after=moments.randrange(3, 30))
     outcome = broken.drive()
     assert broken.trials() == whole.trials()
-    assert broken.finals() == whole.finals()
+    assert broken.final_jobs() == whole.final_jobs() != []
     assert outcome.blocked == 0
     ended = Counter(
         event.job_id
@@ -38,6 +48,7 @@ def test_a_driver_killed_ten_times_ends_with_the_same_trials_and_runs_none_twice
     )
     assert set(ended.values()) == {1}
     assert set(ended) == {job_id for job_id, _ in whole.attempts}
+    return whole.tuner.studies[0].front
 
 
 def test_how_fast_jobs_are_and_how_many_run_at_a_time_changes_no_trial(search):
