@@ -68,7 +68,8 @@ class Tune:
     """What Optuna may vary, by `<method>.<parameter>` or recipe field, and for how long.
 
     A study ends at `trials` trials, or when its jobs have taken `hours` of their slots; None is no bound. `parallel`
-    trials of one study run at a time. `constraint`: (metric, its highest value).
+    trials of one study run at a time. `constraint`: (metric, its highest value). `warm_start`: "siblings" where a cell
+    starts from what the search on other data sets has found, or "".
     """
 
     trials: int | None
@@ -78,6 +79,7 @@ class Tune:
     hours: float | None = None
     parallel: int = 1
     constraint: tuple[str, float] | None = None
+    warm_start: str = ""
 
     @property
     def budget(self) -> str:
@@ -195,7 +197,8 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
 
 def _tune(item: TuneFile) -> Tune:
     trials = 20 if item.trials is None and item.hours is None else item.trials
-    return Tune(trials, item.space, item.sampler, item.pruner, item.hours, item.parallel, item.constraint)
+    bounds = (item.hours, item.parallel, item.constraint)
+    return Tune(trials, item.space, item.sampler, item.pruner, *bounds, warm_start=item.warm_start or "")
 
 
 def _placed(key: str, items: list[Any], kept: Mapping[str, list[int]]) -> list[tuple[int, Any]]:

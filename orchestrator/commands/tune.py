@@ -15,6 +15,7 @@ from orchestrator.session import add_command, add_home_argument, note, open_sess
 from orchestrator.tuning.freezing import frozen_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
+from orchestrator.tuning.warm import WARM
 from storage.records.whole import write_whole
 
 JSON_VERSION = 1
@@ -78,7 +79,7 @@ def _every_trial(report: StudyReport) -> list[str]:
     lines = [f"{report.row}  {report.backbone}  {report.dataset}  (study {report.study})"]
     for one in report.trials:
         mark = "*" if report.best is not None and one.trial.number == report.best.number else " "
-        lines.append(f" {mark}{one.trial.number:4d}  {_end(one):24}  {_params(one)}")
+        lines.append(f" {mark}{one.trial.number:4d}  {_end(one):24}  {_params(one)}{_origin(one)}")
     return [*lines, *_tie(report)]
 
 
@@ -108,6 +109,11 @@ def _end(one: TrialReport) -> str:
         breaks = "" if one.outcome is None or one.outcome.is_feasible else " over its bound"
         return f"val {metrics[SCORE]:.1f} %{loss}{breaks}"
     return f"pruned {one.epochs}/{one.planned} epochs" if one.state == "pruned" else one.state
+
+
+def _origin(one: TrialReport) -> str:
+    warm = one.trial.attrs.get(WARM)
+    return "" if warm is None else f"  (from {warm['dataset']}, trial {warm['trial']})"
 
 
 def _params(one: TrialReport) -> str:

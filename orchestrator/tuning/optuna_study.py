@@ -33,8 +33,8 @@ class OptunaStudy:
         self._name, self._space, self._sampler, self._pruner, self._epochs = name, space, sampler, pruner, epochs
         self._live: _Live | None = None
 
-    def ask(self, past: Sequence[Past]) -> Asked:
-        """The next suggestion, number `len(past)`.
+    def ask(self, past: Sequence[Past], given: Mapping[str, Any] | None = None) -> Asked:
+        """The next suggestion, number `len(past)`; `given`: its values, which the sampler then has no say in.
 
         A pure function of the arguments: the study that is kept between calls only saves building it again.
         """
@@ -43,7 +43,7 @@ class OptunaStudy:
         keeps_notes = self._sampler == "nsga2"  # in the study, of its generations: they would depend on who built it
         if keeps_notes or self._live is None or not self._live.catch_up(past):
             self._live = _Live(self._name, distributions(self._space), past)
-        return self._live.ask(self._sampler_of(len(past)))
+        return self._live.ask(self._sampler_of(len(past)), given)
 
     def judge(self, past: Sequence[Past]) -> Judge:
         """Who says after each epoch of trial `len(past)` whether it goes on."""
@@ -119,8 +119,10 @@ class _Live:
             self._told[number] = True
         return True
 
-    def ask(self, sampler: optuna.samplers.BaseSampler) -> Asked:
+    def ask(self, sampler: optuna.samplers.BaseSampler, given: Mapping[str, Any] | None) -> Asked:
         self._study.sampler = sampler
+        if given is not None:
+            self._study.enqueue_trial(dict(given))  # answered by the ask that follows
         trial = self._study.ask(dict(self._space))
         self._asked[trial.number] = trial
         self._told.append(False)
