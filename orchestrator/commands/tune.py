@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.commands.tune_replay import add_arguments, run_replay
 from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
 from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
 from orchestrator.tuning.freezing import frozen_recipe
@@ -25,18 +26,22 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
     command = add_command(commands, "tune", run, "what the searches of a sweep have tried, and what they chose")
     command.add_argument(
         "what",
-        choices=["show", "best", "freeze"],
-        help="show: every trial; best: the values of every cell; freeze: those as a recipe that a spec can name",
+        choices=["show", "best", "freeze", "replay"],
+        help="show: every trial; best: the values of every cell; freeze: those as a recipe that a spec can name; "
+        "replay: other ways to search, compared on its trials",
     )
     command.add_argument("sweep", nargs="?", help="name of the sweep (default: the latest)")
     command.add_argument("--json", action="store_true", help="machine-readable")
     command.add_argument("--row", metavar="NAME", help="freeze: this row, where several were tuned")
     command.add_argument("--backbone", metavar="NAME", help="freeze: this backbone, where there are several")
     command.add_argument("--to", type=Path, metavar="FILE", help="freeze: write there (.yaml), not to stdout")
+    add_arguments(command)
     add_home_argument(command)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.what == "replay":
+        return run_replay(args)
     with open_session(args) as session:
         name = pick_sweep(session, args.sweep)
         reports = study_reports(session.store, name)

@@ -79,6 +79,7 @@ class Search:
     clock: VirtualClock = field(default_factory=VirtualClock)
     attempts: list = field(default_factory=list)
     seen: object = lambda progress: None
+    plans: object = planned
 
     def __post_init__(self):
         self.store = open_store("sqlite://", clock=self.clock)
@@ -89,7 +90,7 @@ class Search:
 
     def drive(self, kill_after=None):
         """One driver from its start to its end, or to the event after which it is killed."""
-        made = planned(self.text)
+        made = self.plans(self.text)
         tuner = Tuner(self.store, "s", made.cells)
         self.store.save_sweep("s", self.text, [*fixed_entries(made.spec, made.entries, made.cells), *tuner.members()])
         left = [kill_after]
