@@ -13,32 +13,29 @@ from storage.records import EpochMetrics
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 SPACE = {"train.lr": Domain("choice", RATES), "gps.connections_per_neuron": Domain("int", (1, 15))}
-TRIALS, SEEDS = 24, range(40)
+TRIALS, SEEDS = 20, range(16)
 LATE = TRIALS + 1
 
 
 def table(name, best_rate, best_count):
-    """75 trials whose accuracy falls by 3 points per rate and 1 per connection from the best one."""
+    """75 trials on 200 images. Accuracy falls from its best with the square of the distance: 3 points for the next
+    rate, half a point for two connections more, 8 for eight."""
     trials = []
     for at, rate in enumerate(RATES):
         for count in range(1, 16):
-            score = 90.0 - 3 * abs(at - best_rate) - abs(count - best_count)
+            score = round(2 * (90 - 3 * (at - best_rate) ** 2 - (count - best_count) ** 2 / 8)) / 2
+            params = {"train.lr": rate, "gps.connections_per_neuron": count}
             metrics = {"val_top1_pct": score, "val_loss": 5 - score / 20, "trainable_params": float(count)}
-            curve = tuple(
-                EpochMetrics(epoch, {**metrics, "val_top1_pct": score * epoch / 4}, 5.0 * epoch) for epoch in range(1, 5)
-            )
-            trials.append(
-                Recorded({"train.lr": rate, "gps.connections_per_neuron": count}, "done", curve, metrics, 20.0)
-            )
+            by_epoch = [{**metrics, "val_top1_pct": score * epoch / 4} for epoch in range(1, 5)]
+            curve = tuple(EpochMetrics(epoch, one, 5.0 * epoch) for epoch, one in enumerate(by_epoch, 1))
+            trials.append(Recorded(params, "done", curve, metrics, 20.0))
     return Table(name, "gps", "vit", name, name, SPACE, 4, None, None, tuple(trials))
 
 
 def trials_to_the_best(table, seed, offers=()):
     """How many trials the search takes to come within one image of 200 of the table's best."""
     found = replay(TableCell(table, Tune(TRIALS, SPACE, "tpe", "median"), seed), offers=offers)
-    return next(
-        (at for at, one in enumerate(found.outcomes, 1) if one.state == "done" and one.score >= 89.5), LATE
-    )
+    return next((at for at, one in enumerate(found.outcomes, 1) if one.state == "done" and one.score >= 89.5), LATE)
 
 
 def warm_and_cold(sibling, table):
@@ -53,17 +50,14 @@ def warm_and_cold(sibling, table):
     return found
 
 
-@pytest.mark.parametrize(("count", "most"), [(6, 2), (8, 9)])
-def test_a_search_on_a_similar_task_is_there_much_sooner(count, most):
+@pytest.mark.parametrize("count", [6, 8])
+def test_a_search_on_a_similar_task_is_there_much_sooner(count):
     both = warm_and_cold(table("a", 2, 6), table("b", 2, count))
-    warm, cold = (statistics.median(column) for column in zip(*both, strict=True))
-    print(count, warm, cold, sum(w<LATE for w,c in both), sum(c<LATE for w,c in both), statistics.mean(w for w,c in both), statistics.mean(c for w,c in both))
-    assert warm <= most
-    assert warm <= 0.6 * cold
+    warm, cold = (statistics.mean(column) for column in zip(*both, strict=True))
+    assert warm < 0.5 * cold
 
 
 def test_values_of_an_unlike_task_cost_about_the_trial_that_tries_them():
     both = warm_and_cold(table("a", 0, 1), table("b", 4, 15))
     warm, cold = (statistics.mean(column) for column in zip(*both, strict=True))
-    print(warm, cold, statistics.median(w for w,c in both), statistics.median(c for w,c in both),sum(w<LATE for w,c in both), sum(c<LATE for w,c in both))
-    assert warm <= cold + 3
+    assert warm < cold + 2
