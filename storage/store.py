@@ -112,6 +112,10 @@ class Store(Protocol):
         has already stays as it is (the first one asked wins), and the job of the later one is not added. Raises
         UnknownSweep, StoreError when a trial names a job that neither the entries nor the store have."""
 
+    def end_trials(self, trials: Sequence[Trial]) -> None:
+        """Record how these trials ended for their studies (`Trial.end`). The first record of a trial stays; a trial
+        that the store does not know is left out."""
+
     def trials(self, studies: Iterable[str]) -> list[Trial]:
         """The trials of those studies, by study and number; a study without any is unknown, which is no error."""
 
@@ -158,8 +162,8 @@ class Store(Protocol):
         """How many attempts failed by the job's own fault."""
 
     def set_status(self, job_ids: Iterable[str], status: Status) -> list[str]:
-        """Hold, un-hold (pending), cancel or retry (pending) jobs on request; ids that changed. A done job never
-        changes. Raises IllegalMove for states that only the loop may set."""
+        """Hold, un-hold (pending), cancel or retry (pending) jobs on request, a pruned one where somebody wants all of
+        it; ids that changed. A done job never changes. Raises IllegalMove for states that only the loop may set."""
 
     def jobs(self, sweep: str | None = None, status: Status | None = None) -> list[JobState]:
         """Jobs in order, with results where there are any. Raises UnknownSweep."""

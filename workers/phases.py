@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from methods.api import MakesArtifacts
-from storage.records import FEATURES, PRIMARY, ArtifactKey, Job, Phase
+from storage.records import FEATURES, PRIMARY, SEGMENTATION, ArtifactKey, Job, Phase
 from workers.adapted import AdaptedModel, adapt, job_methods
 from workers.backbones import build_model
 from workers.checkpoint import load_tensors, save_delta, save_tensors
@@ -81,10 +81,11 @@ def train_and_score(running: Running) -> Outcome:
         "optimizer_state_bytes": training.optimizer_state_bytes,
     }
     files: dict[str, Path] = {}
+    if job.phase == Phase.FINAL or job.dataset.task != SEGMENTATION:  # of a search: the images that a choice rests on
+        files |= scored[-1].save(running.site.predictions_dir())
     if job.phase == Phase.FINAL:
         files["delta"] = running.site.delta_path(job.job_id)
         metrics["delta_bytes"] = save_delta(files["delta"], adapted, job)
-        files |= scored[-1].save(running.site.predictions_dir())
     return Outcome(metrics=metrics, epochs=training.epochs, files=files)
 
 

@@ -1,4 +1,4 @@
-"""Per-image predictions of the test split, packed for paired statistics. Free of torch: reports read them."""
+"""Per-image predictions of the split that scores a job, packed for paired statistics. Free of torch: reports read them."""
 
 from __future__ import annotations
 

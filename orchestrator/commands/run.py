@@ -20,7 +20,8 @@ from orchestrator.session import Session, add_command, add_home_argument, note, 
 from orchestrator.spec import read_spec
 from orchestrator.tuning.planning import fixed_entries
 from orchestrator.tuning.tuner import Tuner
-from storage.store import Entry
+from storage.records import Status
+from storage.store import Entry, Store
 from workers.devices import kind
 
 
@@ -57,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
         _check(made)
         only = _chosen(made.entries, args)
         tuner = _tuner(session, made, only)
-        entries = made.entries if tuner is None else (*fixed_entries(spec, made.entries, made.cells), *tuner.members())
+        entries = made.entries if tuner is None else tuple(fixed_entries(spec, made.entries, made.cells))
+        _reopen(session.store, entries)
+        entries = entries if tuner is None else (*entries, *tuner.members())
         idle = without_users(session.store, entries)
         if idle and tuner is None:
             only = [one for one in only or [entry.job.job_id for entry in entries] if one not in idle]
@@ -86,6 +89,12 @@ def _tuner(session: Session, made: Plan, only: list[str] | None) -> Tuner | None
     if only is not None:
         raise UsageError("--only and --limit choose jobs, and a search finds its own: narrow the spec (tune.trials, …)")
     return Tuner(session.store, made.spec.name, made.cells)
+
+
+def _reopen(store: Store, entries: Sequence[Entry]) -> None:
+    """What a search has ended early, and this spec names for itself, runs to its end."""
+    known = store.known(entry.job.job_id for entry in entries)
+    store.set_status([job_id for job_id, status in known.items() if status is Status.PRUNED], Status.PENDING)
 
 
 def _require_torch() -> None:

@@ -129,12 +129,20 @@ class StudyRun(Generic[C]):
         numbers = self.waiting.get(job_id, [])
         return bool(numbers) and all([self._is_pruned(number, epoch) for number in numbers])
 
-    def ended(self, job_id: str, result: Result) -> None:
-        """Tell the trials that wait for the job. Those before them must have been told: a verdict rests on them."""
-        for number in self.waiting.get(job_id, []):
-            self.outcomes[number] = self._outcome(number, result)
+    def ended(self, job_id: str, result: Result) -> bool:
+        """Tell the trials that wait for the job. Those before them must have been told: a verdict rests on them.
+
+        False, and nothing is told, when another study ended the job before this one would have: it must go on.
+        """
+        numbers = self.waiting.get(job_id, [])
+        found = {number: self._outcome(number, result) for number in numbers}
+        for number in numbers:
             self._judges.pop(number, None)
+        if None in found.values():
+            return False
+        self.outcomes = [found.get(number, outcome) for number, outcome in enumerate(self.outcomes)]
         self._count_told()
+        return True
 
     def _count_told(self) -> None:
         while self._told < len(self.outcomes) and self.outcomes[self._told] is not None:
@@ -144,7 +152,8 @@ class StudyRun(Generic[C]):
         """Jobs whose trials can be told now: all that their verdicts rest on is known."""
         return [job_id for job_id, numbers in self.waiting.items() if self._seen_by(max(numbers)) <= self._told]
 
-    def _outcome(self, number: int, result: Result) -> Outcome:
+    def _outcome(self, number: int, result: Result) -> Outcome | None:
+        """None: the job was pruned, but not by this study's verdict."""
         curve: list[tuple[int, float]] = []
         verdict = False
         self._judges.pop(number, None)
@@ -161,7 +170,9 @@ class StudyRun(Generic[C]):
         if result.status is Status.DONE and not verdict and SCORE in result.metrics:
             violation = violation_of(self.trials[number].bound, result.metrics)
             return Outcome(DONE, result.metrics, tuple(curve), violation, marks, wall_s)
-        if (result.status is Status.DONE and verdict) or result.status is Status.PRUNED:
+        if result.status is Status.PRUNED and not verdict:
+            return None
+        if verdict and result.status in (Status.DONE, Status.PRUNED):
             return Outcome(PRUNED, result.metrics, tuple(curve), None, marks, wall_s)
         failure = result.failure
         is_divergence = failure is not None and failure.failure_class is FailureClass.DIVERGED

@@ -155,7 +155,8 @@ class Tuner:
         ready = [job_id for job_id in study.next_to_tell() if job_id in ended]
         for job_id in ready:
             state = self._store.job(job_id)
-            study.ended(job_id, state.result or Result(job_id=job_id, status=state.status))
+            if not study.ended(job_id, state.result or Result(job_id=job_id, status=state.status)):
+                self._store.set_status([job_id], Status.PENDING)
         return bool(ready)
 
 

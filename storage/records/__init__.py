@@ -16,7 +16,7 @@ from storage.records.job import (
 from storage.records.metrics import METRICS, PRIMARY, SEGMENTATION_METRICS, SPEED_METRICS, Metric
 from storage.records.recipe import Recipe
 from storage.records.result import EpochMetrics, Failure, FailureClass, Lease, Result, Status
-from storage.records.tuned import Trial, Tuned
+from storage.records.tuned import Trial, TrialEnd, Tuned
 
 __all__ = [
     "CLASSIFICATION",
@@ -43,6 +43,7 @@ __all__ = [
     "Result",
     "Status",
     "Trial",
+    "TrialEnd",
     "Tuned",
     "Value",
     "canonical_json",

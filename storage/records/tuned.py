@@ -8,12 +8,23 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class TrialEnd:
+    """How a trial ended for its study, whatever its job did for others: pruned by the curve up to an epoch, or None.
+
+    `marks`: what the pruner noted about it, on which its later verdicts rest.
+    """
+
+    pruned_after: int | None = None
+    marks: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Trial:
     """One suggestion of a study; trials are numbered from 0, in the order in which they were asked.
 
     `study`: hash of all that decides the suggestions but the outcomes. `job_id` is None where the values cannot be run
     (`refusal` says why). `params`: parameter -> value. `attrs`: what the sampler wants to be told again. `bound`: a
-    metric and its highest value, which the best trial must keep.
+    metric and its highest value, which the best trial must keep. `end` is None until its study has heard of its end.
     """
 
     study: str
@@ -23,6 +34,7 @@ class Trial:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     refusal: str = ""
     bound: tuple[str, float] | None = None
+    end: TrialEnd | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `Trial.from_json(trial.to_json()) == trial`."""
@@ -31,8 +43,12 @@ class Trial:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Trial:
         """What `to_json` wrote. Raises KeyError or TypeError."""
-        bound = record["bound"]
-        return cls(**{**record, "bound": None if bound is None else (str(bound[0]), float(bound[1]))})
+        bound, end = record["bound"], record.get("end")
+        read = {
+            "bound": None if bound is None else (str(bound[0]), float(bound[1])),
+            "end": None if end is None else TrialEnd(**end),
+        }
+        return cls(**{**record, **read})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from storage.store import IllegalMove, UnknownJob
 
 MOVES: dict[Status, frozenset[Status]] = {
     Status.HELD: frozenset({Status.PENDING}),
-    Status.PENDING: frozenset({Status.HELD, Status.FAILED, Status.CANCELLED}),
+    Status.PENDING: frozenset({Status.HELD, Status.FAILED, Status.CANCELLED, Status.PRUNED}),
     Status.CANCELLED: frozenset({Status.PENDING, Status.HELD, Status.LEASED, Status.RUNNING}),
 }
 """What a person may ask for -> the states it can be asked in. All other moves belong to the loop."""

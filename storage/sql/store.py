@@ -37,6 +37,10 @@ class SqlStore:
         with self._database.write() as work:
             return asked.extend(work, sweep, entries, trials)
 
+    def end_trials(self, trials: Sequence[Trial]) -> None:
+        with self._database.write() as work:
+            asked.end(work, trials)
+
     def trials(self, studies: Iterable[str]) -> list[Trial]:
         with self._database.read() as conn:
             return asked.of_studies(conn, studies)

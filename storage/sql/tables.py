@@ -127,6 +127,7 @@ trials = Table(
     Column("attrs", Text, nullable=False),
     Column("refusal", Text, nullable=False),
     Column("bound", Text),  # [metric, highest value]
+    Column("end", Text),  # none: its study has not heard of its end
     Column("asked_s", Double, nullable=False),
 )
 

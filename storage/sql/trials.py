@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from storage.records import Trial
 from storage.sql.engine import Work
@@ -18,6 +19,13 @@ from storage.sql.tables import sweep_jobs, trials
 from storage.store import Entry, StoreError
 
 _LEAVE = delete(sweep_jobs).where(sweep_jobs.c.sweep == bindparam("of"), sweep_jobs.c.job_id == bindparam("one"))
+
+
+_END = (
+    update(trials)
+    .where(trials.c.study == bindparam("of"), trials.c.number == bindparam("at"), trials.c.end.is_(None))
+    .values(end=bindparam("how"))
+)
 
 
 def extend(work: Work, sweep: str, entries: Sequence[Entry], asked: Sequence[Trial]) -> tuple[Trial, ...]:
@@ -50,6 +58,13 @@ def add_trials(work: Work, asked: Sequence[Trial]) -> int:
     return len(fresh)
 
 
+def end(work: Work, ended: Sequence[Trial]) -> None:
+    """See `Store.end_trials`."""
+    values = [{"of": one.study, "at": one.number, "how": _end_text(one)} for one in ended if one.end is not None]
+    if values:
+        work.conn.execute(_END, values)
+
+
 def _before(work: Work, asked: Sequence[Trial]) -> dict[tuple[str, int], Trial]:
     return {(one.study, one.number): one for one in of_studies(work.conn, {one.study for one in asked})}
 
@@ -79,11 +94,15 @@ def studies(conn: Connection, sweep: str) -> tuple[str, ...]:
 def _row(trial: Trial, now_s: float) -> dict[str, Any]:
     texts = {"params": to_text(dict(trial.params)), "attrs": to_text(dict(trial.attrs))}
     bound = None if trial.bound is None else to_text(trial.bound)
-    return {**vars(trial), **texts, "bound": bound, "asked_s": now_s}
+    return {**vars(trial), **texts, "bound": bound, "end": _end_text(trial), "asked_s": now_s}
+
+
+def _end_text(trial: Trial) -> str | None:
+    return None if trial.end is None else to_text(asdict(trial.end))
 
 
 def _trial(row: Row[*tuple[Any, ...]]) -> Trial:
-    read = {name: json.loads(row._mapping[name] or "null") for name in ("params", "attrs", "bound")}
+    read = {name: json.loads(row._mapping[name] or "null") for name in ("params", "attrs", "bound", "end")}
     return Trial.from_json(
         {"study": row.study, "number": row.number, "job_id": row.job_id, "refusal": row.refusal, **read}
     )

@@ -18,6 +18,7 @@ LEGAL = {
     (Status.RUNNING, Status.CANCELLED),
     (Status.FAILED, Status.PENDING),
     (Status.CANCELLED, Status.PENDING),
+    (Status.PRUNED, Status.PENDING),
 }
 """(before, asked for): every other pair changes nothing."""
 

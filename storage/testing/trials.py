@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from storage.records import Status, Trial, Tuned
+from storage.records import Status, Trial, TrialEnd, Tuned
 from storage.store import Entry, Store, StoreError, UnknownSweep
 from storage.testing.fixtures import Connect, StoreFixtures, claim, claim_one, save
 from storage.testing.samples import done, entries_of, sample_job, sample_key
@@ -79,6 +79,14 @@ class TrialContract(StoreFixtures):
         store.extend("s", [], [refused])
         assert store.trials(["a" * 16]) == [refused]
 
+    def test_how_a_trial_ended_for_its_study_is_recorded_once(self, store: Store) -> None:
+        save(store)
+        store.extend("s", entries_of(sample_job(0), sample_job(1)), [trial(0), trial(1, 1)])
+        pruned = replace(trial(1, 1), end=TrialEnd(pruned_after=3, marks={"rung": 2}))
+        store.end_trials([pruned, replace(trial(9), end=TrialEnd())])
+        store.end_trials([replace(trial(1, 1), end=TrialEnd()), trial(0)])
+        assert store.trials(["a" * 16]) == [trial(0), pruned]
+
     def test_a_trial_of_an_unknown_job_or_sweep_writes_nothing(self, store: Store) -> None:
         save(store)
         with pytest.raises(StoreError, match=sample_job(0).job_id):
@@ -99,8 +107,10 @@ class TrialContract(StoreFixtures):
         store.extend(
             "s", [Entry(sample_job(0), 0, "row", tuned=TUNED), *entries_of(sample_job(1))], [trial(0), trial(1, 1)]
         )
+        ended = replace(trial(1, 1), end=TrialEnd(pruned_after=2))
+        store.end_trials([ended])
         snapshot = store.snapshot(["s"])
-        assert snapshot.trials == (trial(0), trial(1, 1))
+        assert snapshot.trials == (trial(0), ended)
         placed = {kept.job.seed: place.tuned for kept in snapshot.jobs for place in kept.places}
         assert placed == {0: TUNED, 1: None}
         from_elsewhere = replace(snapshot, trials=tuple(replace(one, study="c" * 16) for one in snapshot.trials))

@@ -16,6 +16,7 @@ from storage.records.metrics import METRICS, SEGMENTATION_METRICS, SPEED_METRICS
 from workers.backbones import build_model
 from workers.checkpoint import restore
 from workers.pools.protocol import Verdict
+from workers.predictions import load_predictions
 from workers.weights import reference
 
 _COSTS = {name for name, metric in METRICS.items() if metric.is_cost}
@@ -107,7 +108,13 @@ def test_a_search_job_scores_val_after_every_epoch_and_the_last_is_its_number(a_
     assert len(curve) == 3
     assert curve[-1] == result.metrics["val_top1_pct"]
     assert not {"test_top1_pct", "test_loss"} & set(result.metrics)
-    assert "predictions" not in result.files
+
+
+def test_a_search_job_keeps_what_it_predicted_of_val_and_nothing_else(a_job, run, site):
+    result = run(a_job("linear", phase=Phase.SEARCH))
+    kept = load_predictions(site.home / result.files["predictions"])
+    assert 100 * (kept.predicted == kept.labels).mean() == pytest.approx(result.metrics["val_top1_pct"])
+    assert set(result.files) == {"predictions", "log"}
 
 
 @pytest.mark.parametrize(
