@@ -35,6 +35,7 @@ class Catalogue:
     backbone_ref: Callable[[str, str | None], BackboneRef]
     trainer_revision: int
     task: Callable[[str], str] = lambda name: CLASSIFICATION
+    group: Callable[[str], str | None] = lambda name: None  # in its suite
     device: str = "cpu"
     weights_root: Path | None = None
     coming_methods: frozenset[str] = frozenset()
@@ -77,6 +78,7 @@ def installed_catalogue(
         backbone_ref=lambda name, weights: reference(name, weights, cache),
         trainer_revision=TRAINER_REVISION,
         task=lambda name: data.info(name, data_root).task,
+        group=lambda name: data.group_of(name, data_root),
         device=device.partition(":")[0],
         weights_root=weights_root,
         coming_methods=COMING,

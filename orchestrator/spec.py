@@ -70,7 +70,8 @@ class Tune:
 
     A study ends at `trials` trials, or when its jobs have taken `hours` of their slots; None is no bound. `parallel`
     trials of one study run at a time. `constraint`: (metric, its highest value). `objectives`: validation accuracy, and
-    the costs that are made small beside it.
+    the costs that are made small beside it. `warm_start`: "siblings" where a cell starts from what the search on other
+    data sets has found, or "".
     """
 
     trials: int | None
@@ -81,6 +82,7 @@ class Tune:
     parallel: int = 1
     constraint: tuple[str, float] | None = None
     objectives: tuple[str, ...] = (SCORE,)
+    warm_start: str = ""
 
     @property
     def has_front(self) -> bool:
@@ -210,7 +212,8 @@ def _tune(item: TuneFile, document: Document) -> Tune:
             text = f"is {pruner!r}; with several objectives a curve of accuracy does not say which trial is worse: "
             document.problem(("tune", "pruner"), text + "leave it out")
         pruner = "none"
-    return Tune(trials, item.space, item.sampler, pruner, item.hours, item.parallel, item.constraint, objectives)
+    bounds = (item.hours, item.parallel, item.constraint)
+    return Tune(trials, item.space, item.sampler, pruner, *bounds, objectives, item.warm_start or "")
 
 
 def _placed(key: str, items: list[Any], kept: Mapping[str, list[int]]) -> list[tuple[int, Any]]:

@@ -171,6 +171,7 @@ class TuneFile(_Part):
     space: dict[str, Annotated[Any, BeforeValidator(_domain)]] = {}
     sampler: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
     pruner: Literal["none", "median", "successive_halving", "hyperband"] = "median"
+    warm_start: Literal["siblings"] | None = None
 
 
 class MeasureFile(_Part):

@@ -38,6 +38,7 @@ def shipped_catalogue(missing_weights: Iterable[str] = ()) -> Catalogue:
         expand=data.expand,
         classes=lambda name: data.info(name).classes,
         task=lambda name: data.info(name).task,
+        group=data.group_of,
         images=lambda name: (data.info(name).trained, data.info(name).test),
         class_names=data.class_names_of,
         data_hash=data.data_hash,

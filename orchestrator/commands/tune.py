@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
+from orchestrator.commands.tune_replay import add_arguments, run_replay
 from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
 from orchestrator.report.table import compact
 from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
 from orchestrator.tuning.freezing import Wanted, frozen_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
+from orchestrator.tuning.warm import WARM
 from storage.records.whole import write_whole
 
 JSON_VERSION = 1
@@ -25,8 +27,9 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
     command = add_command(commands, "tune", run, "what the searches of a sweep have tried, and what they chose")
     command.add_argument(
         "what",
-        choices=["show", "best", "freeze"],
-        help="show: every trial; best: the values of every cell; freeze: those as a recipe that a spec can name",
+        choices=["show", "best", "freeze", "replay"],
+        help="show: every trial; best: the values of every cell; freeze: those as a recipe that a spec can name; "
+        "replay: other ways to search, compared on its trials",
     )
     command.add_argument("sweep", nargs="?", help="name of the sweep (default: the latest)")
     command.add_argument("--json", action="store_true", help="machine-readable")
@@ -40,10 +43,13 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
         help="freeze: this point of the front, where there are several objectives; once per data set",
     )
     command.add_argument("--to", type=Path, metavar="FILE", help="freeze: write there (.yaml), not to stdout")
+    add_arguments(command)
     add_home_argument(command)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.what == "replay":
+        return run_replay(args)
     with open_session(args) as session:
         name = pick_sweep(session, args.sweep)
         reports = study_reports(session.store, name)
@@ -86,7 +92,7 @@ def _every_trial(report: StudyReport) -> list[str]:
     lines = [f"{report.row}  {report.backbone}  {report.dataset}  (study {report.study})"]
     for one in report.trials:
         mark = "*" if any(one.trial.number == best.number for best in report.front) else " "
-        lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {_params(one)}")
+        lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {_params(one)}{_origin(one)}")
     return [*lines, *_front_words(report), *_ties(report)]
 
 
@@ -138,6 +144,11 @@ def _end(one: TrialReport, objectives: Sequence[str]) -> str:
         breaks = "" if one.outcome is None or one.outcome.is_feasible else " over its bound"
         return f"val {metrics[SCORE]:.1f} %{loss}{costs}{breaks}"
     return f"pruned {one.epochs}/{one.planned} epochs" if one.state == "pruned" else one.state
+
+
+def _origin(one: TrialReport) -> str:
+    warm = one.trial.attrs.get(WARM)
+    return "" if warm is None else f"  (from {warm['dataset']}, trial {warm['trial']})"
 
 
 def _params(one: TrialReport) -> str:

@@ -53,7 +53,8 @@ class Asked:
 class Cell:
     """A stack on a backbone and a data set, and the space that is searched there ("<method or train>.<field>").
 
-    `searching` and `finishing` make its jobs; `index` is its position among the `count` cells of the sweep.
+    `searching` and `finishing` make its jobs; `index` is its position among the `count` cells of the sweep. `siblings`:
+    cells whose best values are its first trials, in the order in which they are asked.
     """
 
     point: Point
@@ -63,6 +64,7 @@ class Cell:
     finishing: JobMaker
     index: int
     count: int
+    siblings: tuple[Cell, ...] = ()
 
     @property
     def row(self) -> str:
@@ -70,25 +72,24 @@ class Cell:
 
     @property
     def is_resolved(self) -> bool:
-        """All that names its jobs is known on this machine."""
-        return self.point.backbone.is_resolved and self.point.dataset.data_hash != UNKNOWN
+        """All that names its jobs is known on this machine, and all that names its siblings' studies."""
+        own = self.point.backbone.is_resolved and self.point.dataset.data_hash != UNKNOWN
+        return own and all(sibling.is_resolved for sibling in self.siblings)
+
+    @cached_property
+    def fixed(self) -> Any:
+        """Plain JSON. The job at the first value of every domain stands for what is fixed: stack, recipe, backbone,
+        data and seed."""
+        fixed = self.trial({name: domain.values[0] for name, domain in self.space.items()})
+        return fixed.refusal if fixed.job is None else fixed.job.to_json()
 
     @cached_property
     def study(self) -> str:
-        """Hash of all that decides the trials but their outcomes. A study is shared by sweeps and goes on when its
-        budget grows: the budget is not in it.
+        return study_id(self.fixed, self.space, self.tune, [sibling.study for sibling in self.siblings])
 
-        The job at the first value of every domain stands for what is fixed: stack, recipe, backbone, data and seed.
-        """
-        fixed = self.trial({name: domain.values[0] for name, domain in self.space.items()})
-        record: dict[str, object] = {
-            "fixed": fixed.refusal if fixed.job is None else fixed.job.to_json(),
-            "space": [[name, domain.kind, list(domain.values)] for name, domain in self.space.items()],
-            "search": [self.tune.sampler, self.tune.pruner, self.tune.parallel, list(self.tune.constraint or ())],
-        }
-        if self.tune.has_front:
-            record["objectives"] = list(self.tune.objectives)
-        return digest(record)
+    @property
+    def final_jobs(self) -> int:
+        return len(self.point.seeds)
 
     @cached_property
     def epochs(self) -> int:
@@ -101,6 +102,11 @@ class Cell:
         """The job of a suggestion, with the first seed."""
         resolved = self._resolved(self.searching, 0, params)
         return self._asked(self.searching, resolved, self.point.seeds[0][0])
+
+    def named(self, params: Mapping[str, Any]) -> tuple[str | None, str]:
+        """The id of a suggestion's job; or None, and why it cannot be run."""
+        asked = self.trial(params)
+        return (None if asked.job is None else asked.job.job_id), asked.refusal
 
     def trial_entries(self, number: int, asked: Asked) -> list[Entry]:
         """The job of trial `number` and what must be prepared for it: every cell's first trial before second ones."""
@@ -161,6 +167,23 @@ class Cell:
 def _change(key: str, value: Value) -> Change:
     owner, _, name = key.rpartition(".")
     return (owner, name, recipe_value(name, value)[0] if owner == TRAIN else value)
+
+
+def study_id(fixed: Any, space: Mapping[str, Domain], tune: Tune, siblings: Sequence[str] = ()) -> str:
+    """Hash of all that decides a study's trials but their outcomes; `siblings`: studies that it starts from.
+
+    A study is shared by sweeps and goes on when its budget grows: the budget is not in it.
+    """
+    record: dict[str, object] = {
+        "fixed": fixed,
+        "space": [[name, domain.kind, list(domain.values)] for name, domain in space.items()],
+        "search": [tune.sampler, tune.pruner, tune.parallel, list(tune.constraint or ())],
+    }
+    if tune.has_front:
+        record["objectives"] = list(tune.objectives)
+    if siblings:
+        record["warm_start"] = list(siblings)
+    return digest(record)
 
 
 def schedules(asked: Sequence[Asked]) -> set[object]:

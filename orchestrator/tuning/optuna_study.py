@@ -39,8 +39,8 @@ class OptunaStudy:
         self._objectives = tuple(objectives)
         return self
 
-    def ask(self, past: Sequence[Past]) -> Asked:
-        """The next suggestion, number `len(past)`.
+    def ask(self, past: Sequence[Past], given: Mapping[str, Any] | None = None) -> Asked:
+        """The next suggestion, number `len(past)`; `given`: its values, which the sampler then has no say in.
 
         A pure function of the arguments: the study that is kept between calls only saves building it again.
         """
@@ -48,7 +48,7 @@ class OptunaStudy:
             return grid_point(self._space, len(past)), {}
         if self._live is None or not self._live.catch_up(past):
             self._live = _Live(self._name, distributions(self._space), past, self._objectives)
-        return self._live.ask(self._sampler_of(len(past), self._live))
+        return self._live.ask(self._sampler_of(len(past), self._live), given)
 
     def judge(self, past: Sequence[Past]) -> Judge:
         """Who says after each epoch of trial `len(past)` whether it goes on."""
@@ -131,8 +131,10 @@ class _Live:
             self._told[number] = True
         return True
 
-    def ask(self, sampler: optuna.samplers.BaseSampler) -> Asked:
+    def ask(self, sampler: optuna.samplers.BaseSampler, given: Mapping[str, Any] | None) -> Asked:
         self._study.sampler = sampler
+        if given is not None:
+            self._study.enqueue_trial(dict(given))  # answered by the ask that follows
         trial = self._study.ask(dict(self._space))
         self._asked[trial.number] = trial
         self._told.append(False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from methods.api import Domain
 from orchestrator.plan import Plan
 from orchestrator.tuning.cells import Cell
+from orchestrator.tuning.waves import families, waves
 
 _MOST_LINES = 20
 _START = "shown below at the values that the search starts from"
@@ -31,6 +32,7 @@ def tuning_lines(plan: Plan, trials: Mapping[str, int]) -> list[str]:
         + (f"; {known} trials are recorded already" if known else ""),
         f"  then {_number(finals, 'final job')}{_FRONT if tune.has_front else _BEST}",
     ]
+    lines += [f"  {line}" for line in _warm_lines(cells)] if tune.warm_start else []
     lines += [f"  {_cell(cell)}" for cell in cells[:_MOST_LINES]]
     return lines + ([f"  … {len(cells) - _MOST_LINES} more cells"] if len(cells) > _MOST_LINES else [])
 
@@ -48,6 +50,7 @@ def tuning_record(plan: Plan, trials: Mapping[str, int]) -> dict[str, Any] | Non
         "parallel": tune.parallel,
         "objectives": list(tune.objectives),
         "constraint": None if tune.constraint is None else {tune.constraint[0]: tune.constraint[1]},
+        "warm_start": tune.warm_start or None,
         "cells": [
             {
                 "study": cell.study if cell.is_resolved else None,
@@ -57,10 +60,24 @@ def tuning_record(plan: Plan, trials: Mapping[str, int]) -> dict[str, Any] | Non
                 "space": {name: {domain.kind: list(domain.values)} for name, domain in cell.space.items()},
                 "trials": trials.get(cell.study, 0) if cell.is_resolved else 0,
                 "finals": len(cell.point.seeds),
+                "starts_from": [sibling.point.dataset.name for sibling in cell.siblings],
             }
             for cell in plan.cells
         ],
     }
+
+
+def _warm_lines(cells: Sequence[Cell]) -> list[str]:
+    """One line for all families with the same data sets, which is nearly always one line."""
+    found: dict[str, int] = {}
+    for family in families(cells):
+        steps = [" ".join(cell.point.dataset.name for cell in wave) for wave in waves(family)]
+        order = ", then ".join(steps) if len(steps) > 1 else f"{steps[0]} alone: there is nothing to start from"
+        found[order] = found.get(order, 0) + 1
+    return [
+        f"warm start: {order}" + (f" ({number} rows and backbones)" if number > 1 else "")
+        for order, number in found.items()
+    ]
 
 
 def _cell(cell: Cell) -> str:

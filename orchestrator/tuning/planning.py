@@ -13,6 +13,7 @@ from orchestrator.resolve import Lookup
 from orchestrator.spec import SweepSpec, Tune
 from orchestrator.spec_methods import OFF_THE_SHELF
 from orchestrator.tuning.cells import TRAIN, Asked, Cell, Point, schedules
+from orchestrator.tuning.waves import with_siblings
 from storage.records import SEGMENTATION, Phase
 from storage.store import Entry
 
@@ -39,13 +40,15 @@ def tuned_cells(lookup: Lookup, points: Iterable[Point]) -> tuple[Cell, ...]:
     )
     for problem in dict.fromkeys(problem for cell in cells for problem in _problems(cell)):
         lookup.problem(*problem)
-    return cells
+    return with_siblings(cells, lookup.catalogue.group) if tune.warm_start else cells
 
 
 def _refuse(lookup: Lookup, points: Sequence[Point]) -> None:
     """What a search cannot go together with in this version."""
     if lookup.spec.also_evaluate:
         lookup.problem(("also_evaluate",), "does not go with tune: yet; evaluate in a sweep of the values found")
+    if lookup.spec.tune is not None and lookup.spec.tune.warm_start and lookup.spec.tune.sampler == "grid":
+        lookup.problem(("tune", "warm_start"), "starts a search from values found elsewhere; a grid visits all of them")
     for stack in lookup.spec.stacks:
         if stack.off_the_shelf:
             lookup.problem(stack.path, f"mode: {OFF_THE_SHELF} does not go with tune: yet; make it a sweep of its own")

@@ -1,128 +1,193 @@
-"""Searches replayed on a table of recorded trials, in virtual time: samplers, pruners and budgets are compared on
-thousands of trials in seconds, by the code that runs real ones.
+"""Searches replayed on a table of recorded trials, in virtual time, by the code that decides in real ones.
 
-A suggestion is answered by the recorded trial nearest to it in the space: its curve, its end, its duration. That is a
-step function through real measurements, good to compare searches with each other and no new result: nothing of it
-enters a store that anybody keeps.
+A suggestion is answered by the recorded trial of these values, or the nearest one in the space: its curve, its end, its
+duration. On a continuous domain that is a step function through real measurements, good to compare searches with each
+other and no new result. Nothing of a replay enters a store.
 """
 
 from __future__ import annotations
 
+import heapq
+import json
 import math
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from methods.api import Domain
-from orchestrator.errors import UsageError
-from orchestrator.loop import Loop
-from orchestrator.tuning.cells import TRAIN, Cell
-from orchestrator.tuning.outcomes import PRUNED, SCORE
-from orchestrator.tuning.tuner import Tuner
-from storage.open import open_store
-from storage.records import Job, Phase, Result, Status
-from storage.store import Store
-from workers.pools.scripted import Answer, ScriptedPool, VirtualClock
+from orchestrator.spec import Tune
+from orchestrator.tuning.cells import study_id
+from orchestrator.tuning.outcomes import PRUNED, Outcome
+from orchestrator.tuning.study_run import StudyRun
+from orchestrator.tuning.tables import Recorded, Table
+from orchestrator.tuning.warm import Offer
+from storage.records import Trial
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One trial that was run: its values, and its result with the whole curve."""
+class TableCell:
+    """A recorded study in the place of a cell that is searched. Seed 0 has the random numbers of a real run of the same
+    spec, any other its own."""
 
-    params: Mapping[str, Any]
-    result: Result
+    table: Table
+    tune: Tune
+    seed: int = 0
+
+    @property
+    def space(self) -> Mapping[str, Domain]:
+        return self.table.space
+
+    @property
+    def epochs(self) -> int:
+        return self.table.epochs
+
+    @property
+    def bound(self) -> tuple[str, float] | None:
+        return self.table.bound
+
+    @property
+    def final_jobs(self) -> int:
+        return 0
+
+    @cached_property
+    def study(self) -> str:
+        name = study_id(self.table.fixed, self.table.space, self.tune)
+        return f"{name}:{self.seed}" if self.seed else name
+
+    def named(self, params: Mapping[str, Any]) -> tuple[str | None, str]:
+        """Equal values are one job, as in a store."""
+        refusal = self.table.nearest(params).refusal
+        return (None, refusal) if refusal else (json.dumps(dict(params), sort_keys=True), "")
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a search came to. `virtual_s`: from its start to its last trial; `slot_s`: time of the slots it took;
-    `front`: values of the objectives, in the spec's order, of the trials that final jobs would be made of."""
+    """What a search came to: `trials` and `outcomes` by number.
 
-    trials: int
-    pruned: int
+    `jobs` and `epochs`: trained, what was known already left out. `regret_points`: from the table's best accuracy down
+    to the recorded one of the values chosen, infinite where none were. `slot_s`: time of slots; `virtual_s`: from the
+    start to the end of the last trial. `front`: values of the objectives, in the spec's order, of the trials that final
+    jobs would be made of.
+    """
+
+    trials: tuple[Trial, ...]
+    outcomes: tuple[Outcome, ...]
+    jobs: int
+    epochs: int
     best_score: float | None
+    regret_points: float
     slot_s: float
     virtual_s: float
     front: tuple[tuple[float, ...], ...] = ()
 
-
-def recorded_trials(store: Store, study: str) -> list[Recorded]:
-    """Trials of a study that ran to their own end, done or diverged. Raises UsageError when there is none."""
-    found = []
-    for trial in store.trials([study]):
-        state = None if trial.job_id is None else store.job(trial.job_id)
-        if state is not None and state.result is not None and state.status in (Status.DONE, Status.FAILED):
-            found.append(Recorded(trial.params, state.result))
-    if not found:
-        raise UsageError(f"study {study} has no finished trial to replay; `sweepboard tune show` lists studies")
-    return found
+    @property
+    def pruned(self) -> int:
+        return sum(one.state == PRUNED for one in self.outcomes)
 
 
-def replay(cell: Cell, table: Sequence[Recorded], slots: int = 1) -> Replayed:
-    """Search the cell on the table, with the sampler, pruner and budget of its spec, in a store of its own."""
-    clock = VirtualClock()
-    store = open_store("sqlite://", clock=clock)
-    try:
-        tuner = Tuner(store, "replay", [cell])
-        store.save_sweep("replay", "", [])
-        began_s = clock()
-        with tempfile.TemporaryDirectory() as home:
-            pool = ScriptedPool(_script(cell, table), clock, slots)
-            Loop(store, "replay", pool, Path(home), clock=clock, guide=tuner).run()
-        (study,) = tuner.studies
-    finally:
-        store.close()
-    outcomes = [one for one in study.outcomes if one is not None]
+def replay(cell: TableCell, slots: int = 1, offers: Sequence[Offer] = ()) -> Replayed:
+    """Search the table, with the sampler, pruner and budget of `cell.tune`; `offers`: what its siblings have found."""
+    run = _Run(cell, slots, offers)
+    run.to_its_end()
+    study = run.study
+    outcomes = tuple(one for one in study.outcomes if one is not None)
     best = study.best
     points = [outcome for one in study.front if (outcome := study.outcomes[one.number]) is not None]
+    score = None if best is None else outcomes[best.number].score
+    whole = cell.table.outcomes[cell.table.best.number].score
     return Replayed(
-        trials=len(outcomes),
-        pruned=sum(one.state == PRUNED for one in outcomes),
-        best_score=None if best is None else outcomes[best.number].score,
-        slot_s=sum(one.wall_s for one in outcomes),
-        virtual_s=clock() - began_s,
-        front=tuple(values for one in points if (values := one.values(cell.tune.objectives)) is not None),
+        tuple(study.trials),
+        outcomes,
+        len(run.trained),
+        run.epochs,
+        score,
+        math.inf if score is None else whole - score,
+        run.slot_s,
+        run.now_s,
+        tuple(values for one in points if (values := one.values(cell.tune.objectives)) is not None),
     )
 
 
-def _script(cell: Cell, table: Sequence[Recorded]) -> Callable[[Job, int], Answer]:
-    def answer(job: Job, lease_epoch: int) -> Answer:
-        if job.phase is not Phase.SEARCH:  # the table holds trials: what comes before and after takes no time
-            files = {} if job.makes is None else {"artifact": f"artifacts/{job.makes.key_id}.safetensors"}
-            return Answer(0.0, Result(job_id=job.job_id, status=Status.DONE, files=files))
-        nearest = min(table, key=lambda one: _distance(cell.space, _values(job, cell.space), one.params))
-        result = replace(nearest.result, job_id=job.job_id, files={})
-        curve = tuple(epoch for epoch in result.epochs if SCORE in epoch.metrics)
-        return Answer(result.metrics.get("wall_s", curve[-1].wall_s if curve else 0.0), result, epochs=curve)
+@dataclass
+class _Attempt:
+    """A job on a slot, since `began_s`; `at`: epochs that it has reported."""
 
-    return answer
+    job_id: str
+    row: Recorded
+    began_s: float
+    at: int = 0
 
 
-def _values(job: Job, space: Mapping[str, Domain]) -> dict[str, Any]:
-    """What the job has in the place of each parameter of the space."""
-    calls = {call.name: call.kwargs for call in job.methods}
-    found = {}
-    for name in space:
-        owner, _, field = name.rpartition(".")
-        found[name] = getattr(job.recipe, field) if owner == TRAIN else calls[owner][field]
-    return found
+class _Run:
+    """One study on a few slots, as the loop and the tuner would drive it."""
 
+    def __init__(self, cell: TableCell, slots: int, offers: Sequence[Offer]) -> None:
+        self.study = StudyRun(cell, [])
+        self._table, self._free, self._offers = cell.table, slots, offers
+        self._is_pruning = cell.tune.pruner != "none"
+        self._queue: deque[str] = deque()
+        self._due: list[tuple[float, int, _Attempt]] = []
+        self._events = 0
+        self._rows: dict[str, Recorded] = {}
+        self.trained: dict[str, int] = {}  # job id -> epochs of its last attempt, once it has ended
+        self.epochs, self.slot_s, self.now_s = 0, 0.0, 0.0
 
-def _distance(space: Mapping[str, Domain], one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Euclidean, every domain scaled to 0 … 1; two choices are 0 or 1 apart."""
-    total = 0.0
-    for name, domain in space.items():
-        if domain.kind == "choice":
-            total += one[name] != other[name]
-        else:
-            total += (_position(domain, one[name]) - _position(domain, other[name])) ** 2
-    return total
+    def to_its_end(self) -> None:
+        while True:
+            while self._tell() or self._ask():
+                pass
+            while self._queue and self._free:
+                self._free -= 1
+                job_id = self._queue.popleft()
+                self._follow(_Attempt(job_id, self._rows[job_id], self.now_s))
+            if not self._due:
+                return
+            self.now_s, _, attempt = heapq.heappop(self._due)
+            self._reported(attempt)
 
+    def _ask(self) -> bool:
+        if not self.study.may_ask:
+            return False
+        trial = self.study.ask(self._offers)
+        is_waited_for = trial.job_id in self.study.waiting
+        self.study.add(trial)
+        if trial.job_id is not None and not is_waited_for:
+            self._rows[trial.job_id] = self._table.nearest(trial.params)
+            if not self._is_answered(trial.job_id):
+                self.trained.pop(trial.job_id, None)
+                self._queue.append(trial.job_id)
+        return True
 
-def _position(domain: Domain, value: Any) -> float:
-    low, high = (float(str(end)) for end in domain.values)
-    if domain.kind == "log":
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return (float(value) - low) / (high - low)
+    def _is_answered(self, job_id: str) -> bool:
+        """Whether what the job has trained is all that its new trial wants of it."""
+        if job_id not in self.trained:
+            return False
+        row, known = self._rows[job_id], self.trained[job_id]
+        return known == len(row.curve) or any(self.study.stops(job_id, epoch) for epoch in row.curve[:known])
+
+    def _tell(self) -> bool:
+        ready = [job_id for job_id in self.study.next_to_tell() if job_id in self.trained]
+        for job_id in ready:  # the whole result: the verdict is drawn again from its curve
+            self.study.ended(job_id, self._rows[job_id].result)
+        return bool(ready)
+
+    def _follow(self, attempt: _Attempt) -> None:
+        """Note when the attempt says something next: an epoch that may be its last one, or its end."""
+        curve = attempt.row.curve
+        reports = self._is_pruning and attempt.at < len(curve)
+        after_s = curve[attempt.at].wall_s if reports else max(attempt.row.wall_s, curve[-1].wall_s if curve else 0.0)
+        attempt.at = attempt.at + 1 if reports else len(curve) + 1
+        self._events += 1
+        heapq.heappush(self._due, (attempt.began_s + after_s, self._events, attempt))
+
+    def _reported(self, attempt: _Attempt) -> None:
+        curve = attempt.row.curve
+        if attempt.at <= len(curve) and not self.study.stops(attempt.job_id, curve[attempt.at - 1]):
+            self._follow(attempt)
+            return
+        self._free += 1
+        self.trained[attempt.job_id] = min(attempt.at, len(curve))
+        self.epochs += self.trained[attempt.job_id]
+        self.slot_s += self.now_s - attempt.began_s

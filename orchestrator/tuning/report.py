@@ -20,6 +20,7 @@ from orchestrator.tuning.outcomes import (
     front_of,
     violation_of,
 )
+from orchestrator.tuning.warm import WARM
 from storage.records import FailureClass, Status, Trial
 from storage.store import JobState, Store
 
@@ -46,6 +47,7 @@ class TrialReport:
             "epochs": self.epochs,
             "planned_epochs": self.planned,
             "refusal": self.trial.refusal,
+            WARM: self.trial.attrs.get(WARM),
         }
 
 

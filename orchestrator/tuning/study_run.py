@@ -8,10 +8,12 @@ nothing. So a driver that was killed goes on with the same trials. Only a budget
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeVar
 
-from orchestrator.tuning.cells import Cell
+from methods.api import Domain
+from orchestrator.spec import Tune
 from orchestrator.tuning.optuna_study import Judge, OptunaStudy, grid_size
 from orchestrator.tuning.outcomes import (
     DIVERGED,
@@ -25,14 +27,42 @@ from orchestrator.tuning.outcomes import (
     front_of,
     violation_of,
 )
+from orchestrator.tuning.warm import WARM, Offer, untried
 from storage.records import EpochMetrics, FailureClass, Result, Status, Trial, TrialEnd
 from storage.records.tuned import OBJECTIVES
 
 
-class StudyRun:
+class Searched(Protocol):
+    """What a study needs to know of the cell that it searches (orchestrator.tuning.cells.Cell, or a recorded table)."""
+
+    @property
+    def study(self) -> str: ...
+
+    @property
+    def space(self) -> Mapping[str, Domain]: ...
+
+    @property
+    def tune(self) -> Tune: ...
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def bound(self) -> tuple[str, float] | None: ...
+
+    @property
+    def final_jobs(self) -> int: ...
+
+    def named(self, params: Mapping[str, Any]) -> tuple[str | None, str]: ...
+
+
+C = TypeVar("C", bound=Searched)
+
+
+class StudyRun(Generic[C]):
     """`trials` and `outcomes` by number; an outcome is None until the trial has ended."""
 
-    def __init__(self, cell: Cell, trials: Sequence[Trial]) -> None:
+    def __init__(self, cell: C, trials: Sequence[Trial]) -> None:
         self.cell = cell
         self.trials = list(trials)
         self.outcomes: list[Outcome | None] = []
@@ -71,7 +101,7 @@ class StudyRun:
         if self.finals is not None:
             return 0
         trials = 0 if self.is_over else max(0, (self.cell.tune.trials or 0) - len(self.trials))
-        return trials + len(self.cell.point.seeds)
+        return trials + self.cell.final_jobs
 
     @property
     def best(self) -> Best | None:
@@ -83,15 +113,20 @@ class StudyRun:
         """What the final jobs are made of: of one objective the best trial alone."""
         return front_of(self.outcomes, self.cell.tune.objectives)
 
-    def ask(self) -> Trial:
-        """The next trial, with the job that it names in its cell; nothing is recorded yet."""
+    def ask(self, offers: Sequence[Offer] = ()) -> Trial:
+        """The next trial, with the job that it names in its cell; nothing is recorded yet.
+
+        Its values are the sampler's, or those of an offer that is still to be tried."""
         number = len(self.trials)
-        params, attrs = self._optuna.ask(self._past(number))
+        possible = (offer for offer in untried(offers, self.trials) if self.cell.named(offer.params)[0] is not None)
+        offer = next(possible, None)
+        params, attrs = self._optuna.ask(self._past(number), None if offer is None else offer.params)
+        job_id, refusal = self.cell.named(params)
+        if offer is not None:
+            attrs = {**attrs, WARM: offer.origin}
         if self.cell.tune.has_front:
             attrs = {**attrs, OBJECTIVES: list(self.cell.tune.objectives)}
-        asked = self.cell.trial(params)
-        job_id = None if asked.job is None else asked.job.job_id
-        return Trial(self.cell.study, number, job_id, params, attrs, asked.refusal, self.cell.bound)
+        return Trial(self.cell.study, number, job_id, params, attrs, refusal, self.cell.bound)
 
     def add(self, trial: Trial) -> None:
         """Take in the trial as the store has recorded it."""

@@ -15,6 +15,7 @@ from orchestrator.errors import UsageError
 from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.front_rows import front_rows
 from orchestrator.tuning.study_run import StudyRun
+from orchestrator.tuning.warm import Offer
 from storage.records import EpochMetrics, Result, Status, Trial
 from storage.store import Entry, Store
 
@@ -30,6 +31,8 @@ class Tuner:
         self._store, self._sweep = store, sweep
         recorded = store.trials(cell.study for cell in cells)
         self.studies = [StudyRun(cell, [one for one in recorded if _is_of(one, cell)]) for cell in cells]
+        self._by_id = {study.cell.study: study for study in self.studies}
+        self._makers: dict[str, list[str]] = {}  # job id -> ids of the jobs that make what it needs
         self._catch_up(self.studies)
 
     def members(self) -> list[Entry]:
@@ -50,6 +53,8 @@ class Tuner:
         self._catch_up(self.studies)
         joined: list[Entry] = []
         for study in self.studies:
+            if not all(self._is_settled(sibling) for sibling in self._siblings(study)):
+                continue  # of a later wave
             while study.may_ask:
                 joined += self._ask(study)
                 self._catch_up([study])  # what is asked may be known already
@@ -88,9 +93,31 @@ class Tuner:
         known = self._store.known(ids)
         return len(known) == len(ids) and all(status.is_finished for status in known.values())
 
-    def _ask(self, study: StudyRun) -> list[Entry]:
+    def _siblings(self, study: StudyRun[Cell]) -> list[StudyRun[Cell]]:
+        return [self._by_id[cell.study] for cell in study.cell.siblings]
+
+    def _offers(self, study: StudyRun[Cell]) -> list[Offer]:
+        """What its siblings have found; nothing of one that is not over, whatever it has found so far."""
+        return [
+            Offer(one.trials[one.best.number].params, one.cell.study, one.best.number, one.cell.point.dataset.name)
+            for one in self._siblings(study)
+            if one.is_over and one.best is not None
+        ]
+
+    def _is_settled(self, study: StudyRun[Cell]) -> bool:
+        """Whether nothing more is to be expected of it: it is over, or what its jobs need could not be made."""
+        if study.is_over:
+            return True
+        for job_id in study.waiting:
+            if job_id not in self._makers:
+                job, maker = self._store.job(job_id).job, study.cell.searching
+                self._makers[job_id] = [maker.prepare_job(job, key).job_id for key in job.needs]
+        made = self._store.known(maker for job_id in study.waiting for maker in self._makers[job_id])
+        return not {Status.FAILED, Status.CANCELLED}.isdisjoint(made.values())
+
+    def _ask(self, study: StudyRun[Cell]) -> list[Entry]:
         """Record the next trial; the entries of its job."""
-        trial = study.ask()
+        trial = study.ask(self._offers(study))
         entries = study.cell.trial_entries(trial.number, study.cell.trial(trial.params))
         (recorded,) = self._store.extend(self._sweep, entries, [trial])
         if recorded.job_id != trial.job_id:  # another driver's version asked for something else first
@@ -99,7 +126,7 @@ class Tuner:
         study.add(recorded)
         return entries
 
-    def _finals(self, study: StudyRun) -> list[Entry]:
+    def _finals(self, study: StudyRun[Cell]) -> list[Entry]:
         """The final jobs of a study that is over, once."""
         if study.finals is not None or not study.is_over:
             return []
@@ -123,7 +150,7 @@ class Tuner:
         study.finals = tuple(entries)
         return list(entries.values())
 
-    def _catch_up(self, studies: Sequence[StudyRun]) -> None:
+    def _catch_up(self, studies: Sequence[StudyRun[Cell]]) -> None:
         """Tell what has ended, in the order of the trials, until nothing more can be told."""
         waiting = list(studies)
         while waiting:
@@ -132,7 +159,7 @@ class Tuner:
             ended = {job_id for job_id, status in known.items() if status.is_finished}
             waiting = [study for study in waiting if self._tell(study, ended)]
 
-    def _tell(self, study: StudyRun, ended: Container[str]) -> bool:
+    def _tell(self, study: StudyRun[Cell], ended: Container[str]) -> bool:
         """Whether there was anything to tell this study."""
         ready = [job_id for job_id in study.next_to_tell() if job_id in ended]
         for job_id in ready:
@@ -150,7 +177,7 @@ def _is_of(trial: Trial, cell: Cell) -> bool:
     return trial.study == cell.study and (cell.tune.trials is None or trial.number < cell.tune.trials)
 
 
-def _named(study: StudyRun) -> str:
+def _named(study: StudyRun[Cell]) -> str:
     point = study.cell.point
     return f"{point.row} on {point.backbone.ref.name}, {point.dataset.name}"
 

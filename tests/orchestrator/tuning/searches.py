@@ -104,6 +104,7 @@ class Search:
     attempts: list = field(default_factory=list)
     seen: object = lambda progress: None
     store_at: object = "sqlite://"
+    plans: object = planned
 
     def __post_init__(self):
         self.store = open_store(self.store_at, clock=self.clock)
@@ -114,7 +115,7 @@ class Search:
 
     def drive(self, kill_after=None):
         """One driver from its start to its end, or to the event after which it is killed."""
-        made = planned(self.text)
+        made = self.plans(self.text)
         tuner = Tuner(self.store, "s", made.cells)
         self.store.save_sweep("s", self.text, [*fixed_entries(made.spec, made.entries, made.cells), *tuner.members()])
         left = [kill_after]

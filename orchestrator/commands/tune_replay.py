@@ -1,0 +1,141 @@
+"""`sweepboard tune replay`: samplers, pruners and budgets compared on recorded trials, in seconds. Trains nothing and
+writes no store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import product
+from pathlib import Path
+
+from methods.params import did_you_mean
+from orchestrator.catalogue import installed_catalogue
+from orchestrator.errors import EXIT_OK, UsageError
+from orchestrator.plan import plan
+from orchestrator.session import note, open_session, out, pick_sweep
+from orchestrator.spec import Tune, parse_spec
+from orchestrator.tuning.replay_report import compared, compared_lines, table_lines
+from orchestrator.tuning.tables import Table, load_table, recorded_table, save_table
+
+JSON_VERSION = 1
+SAMPLERS = ("tpe", "random", "grid", "nsga2")
+PRUNERS = ("none", "median", "successive_halving", "hyperband")
+_MOST = 100_000  # trials of a replay, and seeds
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The words of `tune replay`, beside those of the other things that `tune` does."""
+    group = command.add_argument_group("replay", "compare ways to search on trials recorded without a pruner")
+    group.add_argument("--study", metavar="ID", help="this study of the sweep (default: all)")
+    group.add_argument("--dataset", metavar="NAME", help="the studies on this data set")
+    group.add_argument("--table", type=Path, metavar="FILE", help="a saved table, in the place of a sweep")
+    group.add_argument("--save", type=Path, metavar="FILE", help="write the study's table (.jsonl), replay nothing")
+    group.add_argument("--sampler", default="tpe", metavar="A,B", help=f"{', '.join(SAMPLERS)} (default tpe)")
+    group.add_argument("--pruner", default="median", metavar="A,B", help=f"{', '.join(PRUNERS)} (default median)")
+    group.add_argument("--trials", default="20", metavar="N,M", help="budgets (default 20)")
+    group.add_argument("--seeds", default="20", metavar="N", help="searches of each kind (default 20)")
+    group.add_argument("--parallel", default="1", metavar="N", help="trials at a time (default 1)")
+    group.add_argument("--slots", metavar="N", help="slots (default: as many as trials at a time)")
+
+
+def run_replay(args: argparse.Namespace) -> int:
+    """Raises UsageError with what cannot be replayed."""
+    ways = _ways(args)
+    seeds = range(_number("--seeds", args.seeds))
+    slots = _number("--slots", args.slots or args.parallel)
+    tables = _tables(args)
+    if args.save is not None:
+        return _save(args, tables)
+    for table in tables:
+        _refuse_grid(table, ways)
+    records = []
+    for table in tables:
+        found = [compared(table, tune, seeds, slots) for tune in _bounded(table, ways)]
+        if args.json:
+            head = {"study": table.study, "row": table.row, "backbone": table.backbone, "dataset": table.dataset}
+            records.append({**head, "slots": slots, "searches": [one.to_json() for one in found]})
+        else:
+            out("\n".join([*table_lines(table), *compared_lines(table, found)]))
+    if args.json:
+        out(json.dumps({"version": JSON_VERSION, "studies": records}, indent=1, sort_keys=True))
+    return EXIT_OK
+
+
+def _save(args: argparse.Namespace, tables: list[Table]) -> int:
+    if len(tables) > 1:
+        named = ", ".join(f"{one.study} ({one.dataset})" for one in tables)
+        raise UsageError(f"--save writes one study, and there are {named}: give --study or --dataset")
+    if args.save.suffix != ".jsonl":
+        raise UsageError(f"--save {args.save}: a table's file ends in .jsonl")
+    (table,) = tables
+    save_table(table, args.save)
+    note(f"{args.save}: {len(table.trials)} trials; sweepboard tune replay --table {args.save}")
+    return EXIT_OK
+
+
+def _tables(args: argparse.Namespace) -> list[Table]:
+    if args.table is not None:
+        if args.sweep or args.study or args.dataset:
+            raise UsageError("--table is a study by itself; leave out the sweep, --study and --dataset")
+        return [load_table(args.table)]
+    with open_session(args) as session:
+        name = pick_sweep(session, args.sweep)
+        catalogue = installed_catalogue(session.data_root, session.cache, weights_root=session.weights_root)
+        cells = [cell for cell in plan(parse_spec(session.store.spec(name), name), catalogue).cells if cell.is_resolved]
+        recorded = set(session.store.studies(name))
+        cells = [cell for cell in cells if cell.study in recorded]
+        chosen = [
+            cell
+            for cell in cells
+            if args.study in (None, cell.study) and args.dataset in (None, cell.point.dataset.name)
+        ]
+        if not cells:
+            raise UsageError(f"{name} has no trials to replay; `tune:` in its spec makes a search (README, Tuning)")
+        if not chosen:
+            wrong, known = (args.study, [cell.study for cell in cells])
+            if args.dataset is not None:
+                wrong, known = args.dataset, list(dict.fromkeys(cell.point.dataset.name for cell in cells))
+            hint = did_you_mean(wrong, known) or f" Known: {', '.join(known)}."
+            raise UsageError(f"{name} has no study {wrong!r}.{hint}")
+        return [recorded_table(session.store, cell) for cell in chosen]
+
+
+def _ways(args: argparse.Namespace) -> list[Tune]:
+    samplers, pruners = _words("--sampler", args.sampler, SAMPLERS), _words("--pruner", args.pruner, PRUNERS)
+    budgets = [_number("--trials", text) for text in args.trials.split(",")]
+    parallel = _number("--parallel", args.parallel)
+    return [
+        Tune(trials, {}, sampler, pruner, parallel=parallel)
+        for sampler, pruner, trials in product(samplers, pruners, budgets)
+    ]
+
+
+def _bounded(table: Table, ways: list[Tune]) -> list[Tune]:
+    """With the constraint under which the table was recorded."""
+    return [
+        Tune(one.trials, table.space, one.sampler, one.pruner, None, one.parallel, table.constraint) for one in ways
+    ]
+
+
+def _refuse_grid(table: Table, ways: list[Tune]) -> None:
+    continuous = [name for name, domain in table.space.items() if domain.kind not in ("int", "choice")]
+    if continuous and any(one.sampler == "grid" for one in ways):
+        raise UsageError(f"--sampler grid: {', '.join(continuous)} of {table.dataset} is continuous; leave grid out")
+
+
+def _words(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in known:
+            raise UsageError(f"{flag} {text}: {word!r} is none of {', '.join(known)}.{did_you_mean(word, known)}")
+    return words
+
+
+def _number(flag: str, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= _MOST:
+        raise UsageError(f"{flag} {text}: expected a whole number from 1 to {_MOST:,}")
+    return number
