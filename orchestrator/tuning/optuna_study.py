@@ -65,7 +65,7 @@ class OptunaStudy:
         if self._sampler == "nsga2":
             return NSGAIISampler(live.generations, seed, _POPULATION)
         # Running trials are a constant liar, by default. Multivariate also with several objectives, where it is not the
-        # default: one model of all parameters found fronts at least as good as one model of each, in half the time.
+        # default: one model of all parameters found fronts as good as a model of each, and is built once per ask.
         return samplers.TPESampler(seed=seed, multivariate=True)
 
     def _pruner_of(self) -> optuna.pruners.BasePruner:
