@@ -1,4 +1,4 @@
-"""The only module that knows Optuna: suggestions and verdicts as functions of (study, trial number, history).
+"""Suggestions and verdicts as functions of (study, trial number, history), by Optuna; only optuna_nsga2 knows it too.
 
 Nothing is kept on disk: the trials in the store are the truth, and an in-memory study is built from them. Every ask
 has a sampler of its own, seeded by the study's name and the trial's number. Optuna loads when the first study is made.
@@ -65,7 +65,7 @@ class OptunaStudy:
         if self._sampler == "nsga2":
             return NSGAIISampler(live.generations, seed, _POPULATION)
         # Running trials are a constant liar, by default. Multivariate also with several objectives, where it is not the
-        # default: one model of all parameters found fronts at least as good as one model of each, in half the time.
+        # default: one model of all parameters found fronts as good as a model of each, and is built once per ask.
         return samplers.TPESampler(seed=seed, multivariate=True)
 
     def _pruner_of(self) -> optuna.pruners.BasePruner:
