@@ -22,14 +22,14 @@ _BAR = 20
 def importance(session: Session, name: str, args: argparse.Namespace) -> int:
     """Print what each parameter decided, study by study."""
     _require("optuna", "importance")
-    from orchestrator.tuning.optuna_importance import EVALUATOR, importance_of
+    from orchestrator.tuning.optuna_importance import CHANCE, EVALUATOR, importance_of
 
     found = [(study, importance_of(study)) for study in study_records(session.store, name)]
     if args.json:
         studies = [_record(study, one) for study, one in found]
         _print_json(name, {"evaluator": EVALUATOR, "studies": studies})
         return EXIT_OK
-    out("\n".join(line for study, one in found for line in _lines(study, one)))
+    out("\n".join(line for study, one in found for line in _lines(study, one, CHANCE)))
     note(f"parts of what decided whether a trial is among the best of its study ({EVALUATOR})")
     return EXIT_OK
 
@@ -87,21 +87,24 @@ def _record(study: StudyRecord, one: Importance) -> dict[str, object]:
         "finished": one.finished,
         "best": one.best,
         "importances": dict(one.shares) or None,
+        "chance": dict(one.chance) or None,
         "reason": one.reason,
     }
 
 
-def _lines(study: StudyRecord, one: Importance) -> list[str]:
+def _lines(study: StudyRecord, one: Importance, limit: float) -> list[str]:
     report = study.report
     head = f"{report.row}  {report.backbone}  {report.dataset}: "
     trials = f"{one.finished} of {len(study.trials)} trials finished"
     if one.reason:
         return [f"{head}{trials}; no importances: {one.reason}"]
     width = max(len(name) for name in one.shares)
-    return [f"{head}{trials}; the best {one.best} against the rest"] + [
-        f"  {name:{width}}  {100 * part:3.0f} %  {'#' * round(_BAR * part)}".rstrip()
-        for name, part in one.shares.items()
-    ]
+    lines = [f"{head}{trials}; the best {one.best} against the rest"]
+    for name, part in one.shares.items():
+        chance = f"not told from chance (as much in {100 * one.chance[name]:.0f} % of shuffled scores)"
+        said = chance if one.chance[name] > limit else ""
+        lines.append(f"  {name:{width}}  {100 * part:3.0f} %  {'#' * round(_BAR * part):{_BAR}}  {said}".rstrip())
+    return lines
 
 
 def _print_json(name: str, record: dict[str, object]) -> None:

@@ -47,6 +47,8 @@ def export_studies(sweep: str, studies: Sequence[StudyRecord], file: Path) -> li
 
 
 def _refuse_foreign(file: Path) -> None:
+    if "?" in str(file.absolute()):
+        raise UsageError(f"--to {file}: an address of Optuna's cannot have a ? in it; choose another place")
     if not file.exists():
         return
     refusal = UsageError(f"--to {file} exists and is no earlier export of ours; choose another name, or move it away")
@@ -61,10 +63,13 @@ def _refuse_foreign(file: Path) -> None:
 
 def _write(sweep: str, studies: Sequence[StudyRecord], file: Path) -> list[str]:
     import optuna
+    from sqlalchemy import event
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file.touch()  # an unwritable folder is found here, as an OSError
-    storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}")
+    storage.engine.dispose()  # of the connection that made the tables
+    event.listen(storage.engine, "connect", lambda made, _: made.execute("PRAGMA synchronous = OFF"))  # whole or not
     try:
         return [_add(sweep, study, storage) for study in studies]
     finally:
@@ -82,7 +87,8 @@ def _add(sweep: str, study: StudyRecord, storage: optuna.storages.RDBStorage) ->
         warnings.simplefilter("ignore")  # counts as experimental
         made.set_metric_names([SCORE])
     said = {"study": report.study, "row": report.row, "backbone": report.backbone, "dataset": report.dataset}
-    for key, value in ({_MARK: sweep} | said | {"chosen": report.chosen}).items():
+    chosen = {} if report.chosen is None else {"chosen": report.chosen}
+    for key, value in ({_MARK: sweep} | said | chosen).items():
         made.set_user_attr(key, value)
     space, ended_s = distributions(study.space), _first_s(study)
     for trial in study.trials:

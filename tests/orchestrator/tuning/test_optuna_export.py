@@ -135,5 +135,10 @@ def test_a_file_of_somebody_else_is_left_alone(ended, tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(ended, tmp_path):
     (tmp_path / "file").touch()
+    records = study_records(ended.store, "s")
     with pytest.raises(UsageError, match="cannot be written"):
-        export_studies("s", study_records(ended.store, "s"), tmp_path / "file" / "s.db")
+        export_studies("s", records, tmp_path / "file" / "s.db")
+    with pytest.raises(UsageError, match="cannot have a"):
+        export_studies("s", records, tmp_path / "why?" / "s.db")
+    assert exported(ended, tmp_path / "50 % of #1" / "s.db")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["50 % of #1", "file"]

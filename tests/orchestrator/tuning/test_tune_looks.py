@@ -40,6 +40,7 @@ def test_importances_are_parts_of_one_and_say_what_they_rest_on(home, capsys):
     assert (one["row"], one["backbone"], one["dataset"]) == ("gps", "nano_vit", "embedded/digits")
     assert (one["trials"], one["reason"]) == (12, "")
     assert sum(one["importances"].values()) == pytest.approx(1)
+    assert text.count("not told from chance") == sum(chance > 0.05 for chance in one["chance"].values())
     finished = f"{one['finished']} of 12 trials finished; the best {one['best']} against the rest"
     assert text.startswith(f"gps  nano_vit  embedded/digits: {finished}\n")
     assert text == typed(capsys, home, "importance", "s")[1]
