@@ -1,4 +1,5 @@
-"""`sweepboard tune`: what the searches of a sweep have tried, and what they chose. Reads the store, loads no Optuna."""
+"""`sweepboard tune`: what the searches of a sweep have tried, and what they chose. Reads the store; loads
+neither Optuna nor matplotlib but for importances, exports and figures (`tune_looks`)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.commands.tune_looks import LOOKS
 from orchestrator.commands.tune_replay import add_arguments, run_replay
 from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
 from orchestrator.report.table import compact
@@ -27,9 +29,10 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
     command = add_command(commands, "tune", run, "what the searches of a sweep have tried, and what they chose")
     command.add_argument(
         "what",
-        choices=["show", "best", "freeze", "replay"],
+        choices=["show", "best", "freeze", "replay", *LOOKS],
         help="show: every trial; best: the values of every cell; freeze: those as a recipe that a spec can name; "
-        "replay: other ways to search, compared on its trials",
+        "replay: other ways to search, compared on its trials; importance: what each parameter decided; "
+        "export: an Optuna database; plot: figures",
     )
     command.add_argument("sweep", nargs="?", help="name of the sweep (default: the latest)")
     command.add_argument("--json", action="store_true", help="machine-readable")
@@ -42,7 +45,12 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="[DATASET=]N",
         help="freeze: this point of the front, where there are several objectives; once per data set",
     )
-    command.add_argument("--to", type=Path, metavar="FILE", help="freeze: write there (.yaml), not to stdout")
+    command.add_argument(
+        "--to",
+        type=Path,
+        metavar="PATH",
+        help="freeze: write there (.yaml), not to stdout; export: the file (.db); plot: the folder",
+    )
     add_arguments(command)
     add_home_argument(command)
 
@@ -53,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     with open_session(args) as session:
         name = pick_sweep(session, args.sweep)
         reports = study_reports(session.store, name)
+        if reports and args.what in LOOKS:
+            return LOOKS[args.what](session, name, args)
     if not reports:
         note(f"{name} has no trials; `tune:` in its spec makes a search (README, Tuning)")
         return EXIT_NOTHING

@@ -1,4 +1,4 @@
-"""Suggestions and verdicts as functions of (study, trial number, history), by Optuna; only optuna_nsga2 knows it too.
+"""Builds studies from the trials in the store: suggestions and verdicts as functions of (study, trial number, history).
 
 Nothing is kept on disk: the trials in the store are the truth, and an in-memory study is built from them. Every ask
 has a sampler of its own, seeded by the study's name and the trial's number. Optuna loads when the first study is made.

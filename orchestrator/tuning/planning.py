@@ -8,11 +8,11 @@ from dataclasses import replace
 from methods.api import Domain
 from orchestrator.plan_jobs import JobMaker
 from orchestrator.plan_measure import measure_entries
-from orchestrator.recipes import is_recipe_field
 from orchestrator.resolve import Lookup
 from orchestrator.spec import SweepSpec, Tune
 from orchestrator.spec_methods import OFF_THE_SHELF
 from orchestrator.tuning.cells import TRAIN, Asked, Cell, Point, schedules
+from orchestrator.tuning.spaces import written_space
 from orchestrator.tuning.waves import with_siblings
 from storage.records import SEGMENTATION, Phase
 from storage.store import Entry
@@ -94,8 +94,9 @@ def _space(point: Point, tune: Tune) -> dict[str, Domain]:
     names = [facts.name for facts in point.variant.methods]
     if not tune.space:
         return {f"{facts.name}.{key}": one for facts in point.variant.methods for key, one in facts.space.items()}
-    keyed = {f"{TRAIN}.{key}" if is_recipe_field(key) else key: domain for key, domain in tune.space.items()}
-    return {key: domain for key, domain in keyed.items() if key.rpartition(".")[0] in (TRAIN, *names)}
+    return {
+        key: domain for key, domain in written_space(tune.space).items() if key.rpartition(".")[0] in (TRAIN, *names)
+    }
 
 
 def _problems(cell: Cell) -> list[tuple[tuple[str, ...], str]]:

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.commands import COMMANDS
 
-HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "sklearn", "optuna")
+HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "sklearn", "optuna", "matplotlib")
 TORCH_FREE = (
     "orchestrator.cli",
     *(f"orchestrator.commands.{name}" for name in COMMANDS),
