@@ -148,11 +148,11 @@ def _counted(number: int, noun: str) -> str:
 
 def _end(one: TrialReport, objectives: Sequence[str]) -> str:
     metrics = one.outcome.metrics if one.outcome is not None else {}
-    if SCORE in metrics:
+    if one.outcome is not None and one.outcome.score is not None:
         costs = "".join(f" {name} {compact(metrics[name])}" for name in objectives if name in metrics and name != SCORE)
         loss = f" loss {metrics[LOSS]:.3f}" if LOSS in metrics else ""
-        breaks = "" if one.outcome is None or one.outcome.is_feasible else " over its bound"
-        return f"val {metrics[SCORE]:.1f} %{loss}{costs}{breaks}"
+        breaks = "" if one.outcome.is_feasible else " over its bound"
+        return f"val {one.outcome.score:.1f} %{loss}{costs}{breaks}"
     return f"pruned {one.epochs}/{one.planned} epochs" if one.state == "pruned" else one.state
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, RED, GREY, INK = "#0072B2", "#E69F00", "#D55E00", "#8A8A8A", "#222222"
-SCORE_LABEL = "validation accuracy (%)"
+SCORE_LABELS = {"val_top1_pct": "validation accuracy (%)", "val_dice_pct": "validation Dice (%)"}
 _WIDTH_IN, _HEIGHT_IN, _DOTS_PER_IN = 7.2, 3.9, 150
 _PER_LINE = 3  # panels of a slice figure
 _LEAST_SPAN_PCT = 6.0  # one image of 200 is half a point: it must not look like a cliff
@@ -130,6 +130,20 @@ def count_curve(study: StudyRecord, name: str) -> Figure:
     return _done(figure, [axes])
 
 
+def fronts(study: StudyRecord) -> Figure:
+    """Score over each cost that the search makes small, and the trials that no other one beats in all objectives."""
+    costs = study.report.objectives[1:]
+    figure, panels = _figure(study, len(costs), "score over cost")
+    for axes, cost in zip(panels, costs, strict=True):
+        places = [math.nan if one.outcome is None else one.outcome.metrics.get(cost, math.nan) for one in study.trials]
+        front = sorted((places[one.number], study.trials[one.number].score or 0.0) for one in study.report.front)
+        if front:
+            axes.plot(*zip(*front, strict=True), drawstyle="steps-post", color=INK, lw=1, marker="s", ms=8, mfc="none")
+        _trials(axes, study, places)
+        axes.set_xlabel(f"{cost} (squares: the front)")
+    return _done(figure, panels)
+
+
 def as_png(figure: Figure) -> bytes:
     """Equal figures give equal bytes."""
     stream = io.BytesIO()
@@ -160,7 +174,7 @@ def _figure(study: StudyRecord, panels: int, subject: str) -> tuple[Figure, list
     for unused in found[panels:]:
         unused.set_visible(False)
     for axes in found[:panels:columns]:
-        axes.set_ylabel(SCORE_LABEL)
+        axes.set_ylabel(SCORE_LABELS[study.report.score])
     figure.suptitle(textwrap.fill(study.title, 76), x=0.01, ha="left", fontsize=9.5, fontweight="bold")
     found[0].set_title(subject, loc="left", fontsize=9)
     return figure, found[:panels]

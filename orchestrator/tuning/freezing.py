@@ -9,7 +9,6 @@ import yaml
 
 from orchestrator.errors import UsageError
 from orchestrator.tuning.cells import TRAIN
-from orchestrator.tuning.outcomes import SCORE
 from orchestrator.tuning.report import StudyReport
 
 
@@ -90,7 +89,7 @@ def _text(sweep: str, chosen: Sequence[StudyReport]) -> str:
     record = {
         "source": f"search of sweep {sweep}, row {first.row} on {first.backbone}: sweepboard tune freeze",
         "notes": [
-            f"{one.dataset}: trial {one.chosen} of {len(one.trials)}, study {one.study}, {SCORE} {_score(one):.1f}"
+            f"{one.dataset}: trial {one.chosen} of {len(one.trials)}, study {one.study}, {one.score} {_score(one):.1f}"
             + (f", tied with {len(one.best.tied)} others" if one.best and one.best.tied else "")
             for one in chosen
         ],
@@ -105,7 +104,7 @@ def _values(one: StudyReport) -> dict[str, object]:
 
 def _score(one: StudyReport) -> float:
     outcome = None if one.chosen is None else one.trials[one.chosen].outcome
-    return float("nan") if outcome is None else outcome.score
+    return float("nan") if outcome is None or outcome.score is None else outcome.score
 
 
 def _key(name: str) -> str:

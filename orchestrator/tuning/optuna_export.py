@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.tuning.optuna_study import distributions
-from orchestrator.tuning.outcomes import DIVERGED, DONE, FAILED, LOSS, PRUNED, SCORE
+from orchestrator.tuning.outcomes import DIVERGED, DONE, FAILED, LOSS, PRUNED, is_maximised
 from orchestrator.tuning.study_record import StudyRecord, TrialRecord
 from storage.records.whole import written_whole
 
@@ -82,10 +82,12 @@ def _add(sweep: str, study: StudyRecord, storage: optuna.storages.RDBStorage) ->
 
     report = study.report
     name = f"{study.title} | {report.study}"
-    made = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    to = optuna.study.StudyDirection
+    directions = [to.MAXIMIZE if is_maximised(one) else to.MINIMIZE for one in report.objectives]
+    made = optuna.create_study(storage=storage, study_name=name, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # counts as experimental
-        made.set_metric_names([SCORE])
+        made.set_metric_names([report.score, *report.objectives[1:]])
     said = {"study": report.study, "row": report.row, "backbone": report.backbone, "dataset": report.dataset}
     chosen = {} if report.chosen is None else {"chosen": report.chosen}
     for key, value in ({_MARK: sweep} | said | chosen).items():
@@ -116,7 +118,8 @@ def _frozen(study: StudyRecord, one: TrialRecord, space: dict[str, Any], before_
     frozen = FrozenTrial(
         number=one.number,
         state=state,
-        value=one.last_seen if state is TrialState.PRUNED else one.score,
+        value=None,
+        values=_values(study, one) if state.is_finished() else None,
         datetime_start=datetime.fromtimestamp(began_s),  # local time, as Optuna notes it
         datetime_complete=datetime.fromtimestamp(ended_s) if state.is_finished() else None,
         params=dict(trial.params),
@@ -131,19 +134,27 @@ def _frozen(study: StudyRecord, one: TrialRecord, space: dict[str, Any], before_
     return frozen
 
 
+def _values(study: StudyRecord, one: TrialRecord) -> list[float] | None:
+    """What it reached in each objective; of a pruned trial its last score."""
+    if one.last_seen is not None:
+        return [one.last_seen]
+    values = None if one.outcome is None else one.outcome.values(study.report.objectives)
+    return None if values is None else list(values)
+
+
 def _said(study: StudyRecord, one: TrialRecord) -> dict[str, Any]:
     """What Optuna has no place for. Nothing that is not so is written."""
     report, trial = study.report, one.report.trial
     metrics = {} if one.outcome is None else one.outcome.metrics
     bound = None if trial.bound is None else f"{trial.bound[0]} <= {trial.bound[1]:g}"
-    best = report.best
+    ties = [{best.number, *best.tied} for best in report.front if best.tied]
     said: dict[str, Any] = {
         "job_id": trial.job_id,
         "ended": one.report.state,
         "reason": one.reason or None,
         LOSS: metrics.get(LOSS),
         "bound": bound,
-        "tie": best is not None and bool(best.tied) and one.number in (best.number, *best.tied),
-        "chosen": report.chosen == one.number,
+        "tie": any(one.number in tie for tie in ties),
+        "chosen": report.chosen is not None and one.number in [best.number for best in report.front],
     }
     return {key: value for key, value in said.items() if value is not None and value is not False}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import le
 from typing import Any
 
+from storage.records import PRIMARY, EpochMetrics
+
 SCORE, LOSS, SIZE = "val_top1_pct", "val_loss", "trainable_params"
 """What is maximised; what breaks ties, in this order; the lower number breaks those that are left."""
+
+SCORES = tuple(f"val_{name}" for name in PRIMARY.values())
+"""What `SCORE` stands for, by the kind of task: top-1, and Dice where there are masks."""
 
 OBJECTIVES = (SCORE, "macs", SIZE)
 """What a search may be after: facts of a job alone, and nothing that depends on the machine or the moment."""
@@ -20,7 +25,7 @@ DONE, PRUNED, DIVERGED, FAILED = "done", "pruned", "diverged", "failed"
 class Outcome:
     """How a trial ended: `done`, `pruned`, `diverged` or `failed` (anything else that brought no number).
 
-    `metrics` are those of the job (`done`), `curve` its validation accuracy in % by epoch, up to where it was pruned.
+    `metrics` are those of the job (`done`), `curve` its validation score in % by epoch, up to where it was pruned.
     `violation`: how far a constrained metric lies above its bound, in parts of the bound; None without a constraint.
     `marks`: what the pruner noted; `wall_s`: time of its slot.
     """
@@ -33,8 +38,9 @@ class Outcome:
     wall_s: float = 0.0
 
     @property
-    def score(self) -> float:
-        return self.metrics[SCORE]
+    def score(self) -> float | None:
+        """In %; None where it was not trained to its end."""
+        return score_of(self.metrics) if self.state == DONE else None
 
     @property
     def is_feasible(self) -> bool:
@@ -42,9 +48,10 @@ class Outcome:
 
     def values(self, objectives: Sequence[str]) -> tuple[float, ...] | None:
         """What it reached in each objective; None where it is not done, or lacks one of them."""
-        if self.state != DONE or not all(name in self.metrics for name in objectives):
+        known = {**self.metrics, **({} if self.score is None else {SCORE: self.score})}
+        if self.state != DONE or not all(name in known for name in objectives):
             return None
-        return tuple(self.metrics[name] for name in objectives)
+        return tuple(known[name] for name in objectives)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,16 @@ def front_of(outcomes: Sequence[Outcome | None], objectives: Sequence[str] = (SC
             front.append(losses)
     ranked = [sorted(equal[losses], key=lambda number: (*_rank(outcomes[number]), number)) for losses in front]
     return tuple(Best(first, tuple(rest)) for first, *rest in ranked)
+
+
+def score_of(metrics: Mapping[str, float]) -> float | None:
+    """The validation score in %, of whichever kind of task; None where there is none."""
+    return next((metrics[name] for name in SCORES if name in metrics), None)
+
+
+def curve_of(epochs: Iterable[EpochMetrics]) -> tuple[tuple[int, float], ...]:
+    """(epoch, validation score in %) of those that were scored."""
+    return tuple((one.epoch, score) for one in epochs if (score := score_of(one.metrics)) is not None)
 
 
 def violation_of(bound: tuple[str, float] | None, metrics: Mapping[str, float]) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.tuning import figures
-from orchestrator.tuning.outcomes import LOSS, SCORE
+from orchestrator.tuning.outcomes import LOSS
 from orchestrator.tuning.report import totals
 from orchestrator.tuning.study_record import StudyRecord, TrialRecord
 from storage.records.whole import written_whole
@@ -30,7 +30,7 @@ th, td {{ text-align: right; padding: .15rem .7rem; border-bottom: 1px solid #ee
 td:last-child, th:last-child {{ text-align: left }} .taken {{ font-weight: bold; background: #fdf3dc }}
 </style></head><body>
 <h1>{title}</h1>
-<p>{summary}. Scores are accuracies on the validation split, in %, after the last epoch; a pruned trial stands at the
+<p>{summary}. Scores are accuracies (Dice, where there are masks) on the validation split, in %, after the last epoch; a pruned trial stands at the
 score that it was stopped with.</p>
 """
 
@@ -67,6 +67,8 @@ def _write(file: Path, content: bytes) -> None:
 def _drawn(study: StudyRecord) -> Iterator[tuple[str, bytes, str]]:
     """Name, PNG and SVG of each figure."""
     makers = {"history": figures.history, "slice": figures.slices}
+    if study.report.has_front:
+        makers["front"] = figures.fronts
     with figures.style():
         drawn = {name: make(study) for name, make in makers.items()}
         drawn |= {name: figures.count_curve(study, name) for name in figures.method_counts(study)}
@@ -111,7 +113,7 @@ def _table(study: StudyRecord) -> list[str]:
 def _row(study: StudyRecord, names: Sequence[str], one: TrialRecord) -> str:
     metrics = {} if one.outcome is None else one.outcome.metrics
     params = one.report.trial.params
-    score = metrics.get(SCORE, one.last_seen)
+    score = one.last_seen if one.score is None else one.score
     cells = [str(one.number), *(figures.short(params.get(name, "")) for name in names)]
     cells += ["" if score is None else f"{score:.1f}", f"{metrics[LOSS]:.3f}" if LOSS in metrics else ""]
     end = f"pruned {one.report.epochs}/{one.report.planned} epochs" if one.last_seen is not None else one.report.state

@@ -103,7 +103,7 @@ def replay(cell: TableCell, slots: int = 1, offers: Sequence[Offer] = ()) -> Rep
         len(run.trained),
         run.epochs,
         score,
-        math.inf if score is None else whole - score,
+        math.inf if score is None or whole is None else whole - score,
         run.slot_s,
         run.now_s,
         tuple(values for one in points if (values := one.values(cell.tune.objectives)) is not None),

@@ -15,13 +15,14 @@ from orchestrator.tuning.outcomes import (
     OBJECTIVES,
     PRUNED,
     SCORE,
+    SCORES,
     Best,
     Outcome,
     front_of,
     violation_of,
 )
 from orchestrator.tuning.warm import WARM
-from storage.records import FailureClass, Status, Trial
+from storage.records import PRIMARY, FailureClass, Status, Trial
 from storage.store import JobState, Store
 
 
@@ -42,7 +43,7 @@ class TrialReport:
             "job_id": self.trial.job_id,
             "params": dict(self.trial.params),
             "state": self.state,
-            **{name: metrics.get(name) for name in (*OBJECTIVES, LOSS)},
+            **{name: metrics.get(name) for name in (*SCORES, *OBJECTIVES[1:], LOSS)},
             "keeps_bound": None if self.outcome is None or self.trial.bound is None else self.outcome.is_feasible,
             "epochs": self.epochs,
             "planned_epochs": self.planned,
@@ -53,7 +54,8 @@ class TrialReport:
 
 @dataclass(frozen=True)
 class StudyReport:
-    """One study of a sweep. `chosen`: the trial behind its final jobs; None until they have joined.
+    """One study of a sweep. `score`: the metric that is made high. `chosen`: the trial behind its final jobs; None
+    until they have joined.
 
     `front`: of several objectives, the trials that no other one beats in all of them, the most accurate first; they are
     behind the final jobs, and `best` and `chosen` are the first of them.
@@ -63,6 +65,7 @@ class StudyReport:
     row: str
     backbone: str
     dataset: str
+    score: str
     trials: tuple[TrialReport, ...]
     best: Best | None
     chosen: int | None
@@ -131,6 +134,7 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
                 job.row.removeprefix("tune "),
                 job.job.backbone.name,
                 job.job.dataset.name,
+                f"val_{PRIMARY[job.job.dataset.task]}",
                 reports,
                 best,
                 best.number if best is not None and study in chosen else None,

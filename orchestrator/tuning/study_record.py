@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from methods.api import Domain
-from orchestrator.tuning.outcomes import DONE, FAILED, PRUNED, SCORE, Outcome
+from orchestrator.tuning.outcomes import FAILED, PRUNED, Outcome, curve_of
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports
 from orchestrator.tuning.spaces import space_of, spec_space
 from storage.snapshot import KeptJob
@@ -36,8 +36,7 @@ class TrialRecord:
     @property
     def score(self) -> float | None:
         """Of a trial that was trained to its end; None of all others."""
-        done = self.report.state == DONE and self.outcome is not None and SCORE in self.outcome.metrics
-        return self.outcome.score if done and self.outcome is not None else None
+        return None if self.outcome is None else self.outcome.score
 
     @property
     def is_feasible(self) -> bool:
@@ -90,7 +89,7 @@ def _record(one: TrialReport, kept: Mapping[str, KeptJob]) -> TrialRecord:
     job = kept.get(one.trial.job_id)
     if job is None or job.result is None or job.attempt is None or one.outcome is None:
         return TrialRecord(one, reason="ended without a result" if one.state == FAILED else "")
-    curve = tuple((epoch.epoch, epoch.metrics[SCORE]) for epoch in job.result.epochs if SCORE in epoch.metrics)
+    curve = tuple(point for point in curve_of(job.result.epochs) if one.state != PRUNED or point[0] <= one.epochs)
     attempt, failure = job.attempt, job.result.failure
     began_s = attempt.leased_s if attempt.started_s is None else attempt.started_s
     return TrialRecord(one, curve, began_s, attempt.ended_s, "" if failure is None else failure.message)

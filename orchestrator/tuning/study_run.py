@@ -20,11 +20,12 @@ from orchestrator.tuning.outcomes import (
     DONE,
     FAILED,
     PRUNED,
-    SCORE,
     Best,
     Outcome,
     Past,
+    curve_of,
     front_of,
+    score_of,
     violation_of,
 )
 from orchestrator.tuning.warm import WARM, Offer, untried
@@ -184,12 +185,11 @@ class StudyRun(Generic[C]):
 
     def _outcome(self, number: int, result: Result, end: TrialEnd) -> Outcome:
         last = float("inf") if end.pruned_after is None else end.pruned_after
-        scored = [epoch for epoch in result.epochs if SCORE in epoch.metrics and epoch.epoch <= last]
-        curve = tuple((epoch.epoch, epoch.metrics[SCORE]) for epoch in scored)
+        curve = tuple((epoch, score) for epoch, score in curve_of(result.epochs) if epoch <= last)
         wall_s = result.metrics.get("wall_s", result.epochs[-1].wall_s if result.epochs else 0.0)
         if end.pruned_after is not None and result.status in (Status.DONE, Status.PRUNED):
             return Outcome(PRUNED, result.metrics, curve, None, end.marks, wall_s)
-        if result.status is Status.DONE and SCORE in result.metrics:
+        if result.status is Status.DONE and score_of(result.metrics) is not None:
             violation = violation_of(self.trials[number].bound, result.metrics)
             return Outcome(DONE, result.metrics, curve, violation, end.marks, wall_s)
         failure = result.failure
@@ -198,13 +198,14 @@ class StudyRun(Generic[C]):
 
     def _is_pruned(self, number: int, epoch: EpochMetrics) -> bool:
         """The verdict after that epoch; never after the last one, which saves nothing."""
-        if self.cell.tune.pruner == "none" or SCORE not in epoch.metrics or epoch.epoch >= self.cell.epochs:
+        score = score_of(epoch.metrics)
+        if self.cell.tune.pruner == "none" or score is None or epoch.epoch >= self.cell.epochs:
             return False
         last, judge = self._judges.get(number, (0, None))
         if judge is None or epoch.epoch <= last:  # a new attempt begins at its first epoch
             judge = self._optuna.judge(self._past(number))
         self._judges[number] = (epoch.epoch, judge)
-        return judge.prunes(epoch.epoch, epoch.metrics[SCORE])
+        return judge.prunes(epoch.epoch, score)
 
     def _past(self, number: int) -> list[Past]:
         seen = self._seen_by(number)

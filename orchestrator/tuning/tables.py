@@ -27,6 +27,7 @@ from orchestrator.tuning.outcomes import (
     Best,
     Outcome,
     best_of,
+    score_of,
     violation_of,
 )
 from storage.records import EpochMetrics, Failure, FailureClass, Result, Status
@@ -233,16 +234,23 @@ def _bound(value: Any) -> tuple[str, float] | None:
 
 def _recorded(params: Mapping[str, Any], result: Result, kept: set[str]) -> Recorded:
     curve = tuple(
-        EpochMetrics(one.epoch, {name: one.metrics[name] for name in _curves([one])}, one.wall_s)
+        EpochMetrics(one.epoch, _point(score, one.metrics), one.wall_s)
         for one in result.epochs
-        if SCORE in one.metrics
+        if (score := score_of(one.metrics)) is not None
     )
-    end = DONE if result.status is Status.DONE and SCORE in result.metrics else FAILED
+    last = score_of(result.metrics)
+    end = DONE if result.status is Status.DONE and last is not None else FAILED
     if result.failure is not None and result.failure.failure_class is FailureClass.DIVERGED:
         end = DIVERGED
     wall_s = result.metrics.get("wall_s", curve[-1].wall_s if curve else 0.0)
     metrics = {name: value for name, value in result.metrics.items() if name in kept}
+    if last is not None:
+        metrics[SCORE] = last  # Dice too: a table has one score
     return Recorded(params, end, curve, metrics, wall_s)
+
+
+def _point(score: float, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {SCORE: score, LOSS: metrics[LOSS]} if LOSS in metrics else {SCORE: score}
 
 
 def _curves(curve: Sequence[EpochMetrics]) -> list[str]:
