@@ -12,7 +12,7 @@ called with the same arguments in the same order: every number is the same, bit 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from workers.schedule import lr_at
 
 _STEPS_AT_ONCE = 64
 """Steps whose losses and hits are counted together: what is kept of them is small beside the features."""
+_STEPS_A_LOOK = 8
+"""Steps between two looks at the clock."""
+_ALIGNED_BYTES = 64
+"""What torch aligns a new tensor to; products of one that lies elsewhere may differ in their last bits."""
 _COMPUTE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -41,8 +45,9 @@ class HeadSteps:
         self._recipe, self._after_step = recipe, after_step
         self._moving = [head.weight, head.bias]
         self._weight, self._bias = head.weight.detach(), head.bias.detach()  # the same memory, nothing to trace
-        self._update_weight = fused_update(recipe, self._weight, recipe.weight_decay)
-        self._update_bias = fused_update(recipe, self._bias, 0.0)
+        self._steps = torch.zeros((), device=self._weight.device)
+        self._update_weight = fused_update(recipe, self._weight, recipe.weight_decay, self._steps)
+        self._update_bias = fused_update(recipe, self._bias, 0.0, self._steps)
         self._dtype = _COMPUTE[recipe.precision]
 
     @staticmethod
@@ -62,10 +67,12 @@ class HeadSteps:
             labels = feed.labels[chosen]
             gradients = loss_gradients(labels, len(self._bias), recipe.label_smoothing)
             seen: list[tuple[Tensor, Tensor]] = []
-            for step, (rows, gradient) in enumerate(zip(chosen.unbind(), gradients.unbind(), strict=True), start=first):
+            batches = zip(batches_of(features, chosen), gradients.unbind(), strict=True)
+            for step, (batch, gradient) in enumerate(batches, start=first):
                 lr = lr_at(recipe, epoch + step / steps)
-                seen.append(self._step(features.index_select(0, rows), gradient, lr))
-                reporter.step("train", epoch * steps + step + 1, total)
+                seen.append(self._step(batch, gradient, lr))
+                if step % _STEPS_A_LOOK == 0:
+                    reporter.step("train", epoch * steps + step + 1, total)
             losses = [self._loss(*found, given) for found, given in zip(seen, labels.unbind(), strict=True)]
             counted(torch.stack(losses), torch.stack([logits for logits, _ in seen]), labels)
         return lr
@@ -90,6 +97,7 @@ class HeadSteps:
         by_weight, by_bias = back.t().mm(x).float(), back.sum(0).float()
         if self._recipe.clip_grad_norm is not None:
             self._clip(by_weight, by_bias, self._recipe.clip_grad_norm)
+        self._steps.add_(1)
         self._update_weight(by_weight, lr)
         self._update_bias(by_bias, lr)
         if self._after_step is not None:
@@ -101,6 +109,14 @@ class HeadSteps:
         self._moving[0].grad, self._moving[1].grad = by_weight, by_bias
         nn.utils.clip_grad_norm_(self._moving, norm)
         self._moving[0].grad = self._moving[1].grad = None
+
+
+def batches_of(features: Tensor, chosen: Tensor) -> Iterable[Tensor]:
+    """Of features [n, width] the rows [steps, batch]: gathered together where each batch then lies as if alone."""
+    batch_bytes = chosen.shape[1] * features.shape[1] * features.element_size()
+    if batch_bytes % _ALIGNED_BYTES:
+        return (features.index_select(0, rows) for rows in chosen.unbind())
+    return features.index_select(0, chosen.flatten()).view(*chosen.shape, -1).unbind()
 
 
 def loss_gradients(labels: Tensor, classes: int, smoothing: float) -> Tensor:

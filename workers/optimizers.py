@@ -64,18 +64,17 @@ def expected_state_bytes(recipe: Recipe, trained: Iterable[Tensor]) -> int:
     return 2 * sum(sizes) + _STEP_COUNTER_BYTES * len(sizes)
 
 
-def fused_update(recipe: Recipe, value: Tensor, weight_decay: float) -> Callable[[Tensor, float], None]:
+def fused_update(recipe: Recipe, value: Tensor, weight_decay: float, steps: Tensor) -> Callable[[Tensor, float], None]:
     """What a step of `make_optimizer`'s optimizer does to one value, called with its gradient and the rate: the kernel
-    alone, in place. Its state lives as long as the function."""
+    alone, in place. Its state lives as long as the function. `steps`: the number of the step (fp32, from 1), which the
+    caller counts."""
     if recipe.optimizer == "sgd":
         return _fused_sgd(recipe.momentum, value, weight_decay)
     kernel = torch._fused_adamw_ if recipe.optimizer == "adamw" else torch._fused_adam_
     kernel = partial(kernel, beta1=0.9, beta2=0.999, weight_decay=weight_decay, eps=1e-8, amsgrad=False, maximize=False)
     mean, square = torch.zeros_like(value), torch.zeros_like(value)
-    steps = torch.zeros((), device=value.device)
 
     def update(gradient: Tensor, lr: float) -> None:
-        steps.add_(1)
         kernel([value], [gradient], [mean], [square], [], [steps], lr=lr)
 
     return update

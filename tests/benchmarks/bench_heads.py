@@ -58,14 +58,14 @@ def run(folder: Path, name: str, options: argparse.Namespace, *, is_many: bool) 
     return time.perf_counter() - began_s
 
 
-def spent(folder: Path, name: str) -> tuple[float, list[float]]:
-    """Slot-seconds of the prepare jobs, and of each other job."""
+def spent(folder: Path, name: str, metric: str) -> tuple[float, list[float]]:
+    """Seconds (`wall_s` or `cpu_s`) of the prepare jobs together, and of each other job."""
     store = open_store(folder / name / "store.db")
     found = [(state.job.phase, state.result) for state in store.jobs(name)]
     store.close()
-    wall_s = [(phase, result.metrics["wall_s"]) for phase, result in found if result is not None]
-    features_s = sum(value for phase, value in wall_s if phase is Phase.PREPARE)
-    return features_s, [value for phase, value in wall_s if phase is not Phase.PREPARE]
+    seconds = [(phase, result.metrics[metric]) for phase, result in found if result is not None]
+    features_s = sum(value for phase, value in seconds if phase is Phase.PREPARE)
+    return features_s, [value for phase, value in seconds if phase is not Phase.PREPARE]
 
 
 def main() -> None:
@@ -80,21 +80,19 @@ def main() -> None:
         folder = Path(name)
         run(folder, "warm-up", options, is_many=False)  # decodes or draws the images
         one_s, many_s = run(folder, "one", options, is_many=False), run(folder, "many", options, is_many=True)
-        (features_s, heads), (shared_s, all_heads) = spent(folder, "one"), spent(folder, "many")
-    one, many = features_s + sum(heads), shared_s + sum(all_heads)
-    say("one probe, slot-seconds (features, head)", f"{one:.2f} ({features_s:.2f}, {sum(heads):.2f})")
-    say(
-        f"{len(all_heads)} probes, slot-seconds (features, heads)", f"{many:.2f} ({shared_s:.2f}, {sum(all_heads):.2f})"
-    )
-    say("a head in the sweep, slot-milliseconds", f"{1e3 * sum(all_heads) / len(all_heads):.1f}")
-    say("ratio of slot-seconds (bar 2)", f"{many / one:.2f}")
-    say("with the features of both taken as their mean", f"{_ratio((features_s + shared_s) / 2, heads, all_heads):.2f}")
+        for metric, kind in (("wall_s", "slot-seconds"), ("cpu_s", "CPU seconds")):
+            compare(kind, spent(folder, "one", metric), spent(folder, "many", metric))
     say("wall of the commands", f"{one_s:.1f} s, {many_s:.1f} s: ratio {many_s / one_s:.2f}")
 
 
-def _ratio(features_s: float, heads: list[float], all_heads: list[float]) -> float:
-    """On a noisy machine the two measurements of the same features differ by more than all heads take."""
-    return (features_s + sum(all_heads)) / (features_s + sum(heads))
+def compare(kind: str, one: tuple[float, list[float]], many: tuple[float, list[float]]) -> None:
+    """The mean of both measurements of the same features is used: they differ by as much as many heads take."""
+    (features_s, heads), (shared_s, all_heads) = one, many
+    mean_s = (features_s + shared_s) / 2
+    say(f"one probe, {kind} (features + head)", f"{features_s:.2f} + {sum(heads):.2f}")
+    say(f"{len(all_heads)} probes, {kind} (features + heads)", f"{shared_s:.2f} + {sum(all_heads):.2f}")
+    say(f"a head in the sweep, {kind} / 1000", f"{1e3 * sum(all_heads) / len(all_heads):.1f}")
+    say(f"ratio of {kind} (bar 2)", f"{(mean_s + sum(all_heads)) / (mean_s + sum(heads)):.2f}")
 
 
 if __name__ == "__main__":
