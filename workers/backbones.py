@@ -39,6 +39,9 @@ class _Pristine:
 _last: list[_Pristine] = []
 """The last pristine backbone of this process (at most one): a warm slot copies it instead of loading it again."""
 
+spare: list[object] = []
+"""What else this process keeps of an earlier job (`workers.probes`); given up before another model is built."""
+
 
 def build_model(job: Job, site: Site) -> nn.Module:
     """The job's backbone on the site's device, weights loaded, nothing adapted, with a fresh head.
@@ -48,15 +51,26 @@ def build_model(job: Job, site: Site) -> nn.Module:
     size = job.recipe.image_size
     if size is None:
         raise Unsupported("recipe.image_size is not resolved; a job carries a number of pixels: plan it again")
-    seed = job.seed if job.backbone.weights_hash == RANDOM_WEIGHTS else None
-    kind = (job.backbone.name, job.backbone.weights_hash, job.dataset.task)
-    made_for = (*kind, size, job.recipe.drop_path, seed, site.device)
-    if not _last or _last[0].made_for != made_for:
+    spare.clear()
+    wanted = made_for(job, site)
+    if not _last or _last[0].made_for != wanted:
         _last.clear()  # before the next one is built: two large backbones need not fit side by side
-        _last.append(_Pristine(made_for, _pristine(job, size, site)))
+        _last.append(_Pristine(wanted, _pristine(job, size, site)))
     model = copy.deepcopy(_last[0].model)
     _fresh_head(model, job)
     return model.to(site.device)
+
+
+def made_for(job: Job, site: Site) -> tuple[object, ...]:
+    """All that the job's backbone depends on; jobs with equal ones have the same but for the head."""
+    seed = job.seed if job.backbone.weights_hash == RANDOM_WEIGHTS else None
+    kind = (job.backbone.name, job.backbone.weights_hash, job.dataset.task)
+    return (*kind, job.recipe.image_size, job.recipe.drop_path, seed, site.device)
+
+
+def redraw_head(model: nn.Module, job: Job) -> None:
+    """Put the values of the job's fresh head into the head [classes, width] that the model has."""
+    _init_head(model, job.recipe, job.seed)
 
 
 def bare_architecture(name: str, image_size: int | None = None, drop_path: float = 0.0) -> nn.Module:

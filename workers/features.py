@@ -39,10 +39,23 @@ class FeatureFeed:
     def steps(self, batch_size: int) -> int:
         return self._batches.steps(batch_size)
 
+    @property
+    def labels(self) -> Tensor:
+        """int64 [n], in the order of the split, on the device."""
+        return self._labels
+
+    @property
+    def features(self) -> Tensor:
+        """[n, heads, width], on the device."""
+        return self._features
+
+    def order(self, epoch: int) -> Tensor:
+        """Rows of each batch [steps, batch] on the device, in the order of `Batches.trained`: both see the same."""
+        chosen = self._batches.order(self._job.recipe.batch_size, "order", epoch)
+        return torch.stack(chosen).to(self._features.device)
+
     def trained(self, epoch: int) -> Iterator[Batch]:
-        """The order of `Batches.trained`: both paths see the same batches."""
-        for chosen in self._batches.order(self._job.recipe.batch_size, "order", epoch):
-            there = chosen.to(self._features.device)
+        for there in self.order(epoch):
             labels = self._labels[there]
             yield Batch(self._features[there], labels, labels)
 

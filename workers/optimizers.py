@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,37 @@ def expected_state_bytes(recipe: Recipe, trained: Iterable[Tensor]) -> int:
     if recipe.optimizer == "sgd":
         return sum(sizes) if recipe.momentum else 0
     return 2 * sum(sizes) + _STEP_COUNTER_BYTES * len(sizes)
+
+
+def fused_update(recipe: Recipe, value: Tensor, weight_decay: float, steps: Tensor) -> Callable[[Tensor, float], None]:
+    """What a step of `make_optimizer`'s optimizer does to one value, called with its gradient and the rate: the kernel
+    alone, in place. Its state lives as long as the function. `steps`: the number of the step (fp32, from 1), which the
+    caller counts."""
+    if recipe.optimizer == "sgd":
+        return _fused_sgd(recipe.momentum, value, weight_decay)
+    kernel = torch._fused_adamw_ if recipe.optimizer == "adamw" else torch._fused_adam_
+    kernel = partial(kernel, beta1=0.9, beta2=0.999, weight_decay=weight_decay, eps=1e-8, amsgrad=False, maximize=False)
+    mean, square = torch.zeros_like(value), torch.zeros_like(value)
+
+    def update(gradient: Tensor, lr: float) -> None:
+        kernel([value], [gradient], [mean], [square], [], [steps], lr=lr)
+
+    return update
+
+
+def _fused_sgd(momentum: float, value: Tensor, weight_decay: float) -> Callable[[Tensor, float], None]:
+    kernel = partial(
+        torch._fused_sgd_, momentum=momentum, weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False
+    )
+    held = [torch.empty_like(value)] if momentum else []
+    is_first = bool(momentum)
+
+    def update(gradient: Tensor, lr: float) -> None:
+        nonlocal is_first
+        kernel([value], [gradient], held, lr=lr, is_first_step=is_first)
+        is_first = False
+
+    return update
 
 
 class Average:

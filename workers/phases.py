@@ -11,7 +11,7 @@ from torch import Tensor
 
 from methods.api import MakesArtifacts
 from storage.records import FEATURES, PRIMARY, SEGMENTATION, ArtifactKey, Job, Phase
-from workers.adapted import AdaptedModel, adapt, job_methods
+from workers.adapted import AdaptedModel, job_methods
 from workers.backbones import build_model
 from workers.checkpoint import load_tensors, save_delta, save_tensors
 from workers.errors import ArtifactMissing, Diverged, Unsupported
@@ -22,6 +22,7 @@ from workers.measure_apart import measure_apart
 from workers.objectives import Judged, objective_of
 from workers.precision import check_precision
 from workers.preflight import preflight
+from workers.probes import adapted_for, keep
 from workers.randomness import seeded
 from workers.running import Outcome, Running
 from workers.segmentation.batches import training_data
@@ -64,7 +65,7 @@ def train_and_score(running: Running) -> Outcome:
     job = running.job
     check_precision(job.recipe.precision, running.device)
     data = training_data(job, running.batches(job.train_split), _of_methods(job, running.site), running.told)
-    adapted = adapt(build_model(job, running.site), job, data)
+    adapted = adapted_for(job, running.site, data)
     subject = subject_of(adapted, job)
     with running.clock.timed("train"):
         feed = _feed(running, adapted, subject, job.train_split)
@@ -86,6 +87,7 @@ def train_and_score(running: Running) -> Outcome:
     if job.phase == Phase.FINAL:
         files["delta"] = running.site.delta_path(job.job_id)
         metrics["delta_bytes"] = save_delta(files["delta"], adapted, job)
+    keep(adapted, job, running.site)
     return Outcome(metrics=metrics, epochs=training.epochs, files=files)
 
 

@@ -16,7 +16,10 @@ class Stopped(Exception):
 
 
 class Reporter:
-    """Passes progress on, at most five times a second between epochs. Every call may raise Stopped.
+    """Passes progress on, at most five times a second. Every call may raise Stopped.
+
+    Epochs that follow each other faster are held back, and passed on together, in order, when the time has come; the
+    last ones of a job that ends well stand in its result, those of any other are passed on by `flush`.
 
     CHECKPOINT is taken as CONTINUE: jobs are short, and a job that is interrupted is run again from its start.
     """
@@ -25,22 +28,33 @@ class Reporter:
         self._job_id, self._lease_epoch, self._report = job.job_id, lease.epoch, report
         self._started_s = time.monotonic()
         self._last_s = float("-inf")
+        self._held: list[Progress] = []
 
     def step(self, stage: str, done: int, total: int) -> bool:
         """Say where the stage stands; whether it was passed on (the moment to look at values on the device)."""
-        now_s = time.monotonic()
-        if now_s - self._last_s < _LEAST_INTERVAL_S:
+        if not self._is_due():
             return False
-        self._send(Progress(self._job_id, self._lease_epoch, stage, done, total))
+        self.flush()
+        self._pass_on(Progress(self._job_id, self._lease_epoch, stage, done, total))
         return True
 
     def epoch(self, epoch: int, metrics: dict[str, float], total: int) -> EpochMetrics:
         """Say what a finished epoch (1-based, of `total`) measured."""
         record = EpochMetrics(epoch, metrics, time.monotonic() - self._started_s)
-        self._send(Progress(self._job_id, self._lease_epoch, "train", epoch, total, record))
+        self._held.append(Progress(self._job_id, self._lease_epoch, "train", epoch, total, record))
+        if self._is_due():
+            self.flush()
         return record
 
-    def _send(self, progress: Progress) -> None:
+    def flush(self) -> None:
+        """Pass on the epochs that were held back."""
+        while self._held:
+            self._pass_on(self._held.pop(0))
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._last_s >= _LEAST_INTERVAL_S
+
+    def _pass_on(self, progress: Progress) -> None:
         self._last_s = time.monotonic()
         if self._report(progress) == Verdict.STOP:
             raise Stopped

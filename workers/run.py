@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -65,6 +65,8 @@ def _run(job: Job, site: Site, reporter: Reporter, clock: Stopwatch) -> Result:
         return Result(job_id=job.job_id, status=Status.CANCELLED)
     except Exception as error:
         _log.exception("the job failed")
+        with suppress(Stopped):  # it has ended
+            reporter.flush()
         return _failed(job, classified(error))
     _log.info("done: %s", dict(outcome.metrics))
     return _done(job, site, outcome)

@@ -17,7 +17,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +28,11 @@ from workers.adapted import AdaptedModel
 from workers.clock import Stopwatch
 from workers.data.batches import Batch
 from workers.errors import Diverged
+from workers.features import FeatureFeed, classifiers
 from workers.feeds import Feed, Subject
+from workers.heads import HeadSteps
 from workers.objectives import Objective, objective_of
-from workers.optimizers import Average, make_optimizer, set_lr, state_bytes
+from workers.optimizers import Average, expected_state_bytes, make_optimizer, set_lr, state_bytes
 from workers.precision import autocast, check_precision
 from workers.randomness import seeded
 from workers.reporting import Reporter
@@ -59,6 +63,16 @@ class _Tally:
         self._right = self._right + self._objective.right(logits.detach(), labels)
         self._seen += len(labels)
 
+    def add_batches(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """As `add` of one batch [n, classes] after the other, to the same bits: losses [steps], logits
+        [steps, n, classes]."""
+        total = np.float32(self._loss)
+        for loss in (losses.cpu() * labels.shape[1]).numpy():
+            total += loss
+        self._loss = float(total)
+        self._right = int(self._right) + int(self._objective.right(logits.flatten(0, 1), labels.flatten()))
+        self._seen += labels.numel()
+
     def metrics(self) -> dict[str, float]:
         right_pct = 100 * float(self._right) / self._seen
         return {"train_loss": float(self._loss) / self._seen, self._objective.right_name: right_pct}
@@ -84,22 +98,49 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._recipe.precision == "fp16")
         decay = self._recipe.ema_decay
         self._average = Average(self._moving, decay) if decay is not None else None
+        self._head = self._head_steps()
         self._steps_done = 0
+
+    def _head_steps(self) -> HeadSteps | None:
+        """The short way, where the head alone is trained and nothing but the recipe decides how."""
+        heads, is_plain = classifiers(self._adapted.model), not self._adapted.adaptation.lr_factor
+        if not (self._subject.is_head_only and is_plain and HeadSteps.trains(heads, self._recipe)):
+            return None
+        after_step = self._average.update if self._average is not None else None
+        return HeadSteps(cast(nn.Linear, heads[0]), self._recipe, after_step)
 
     def run(self, feed: Feed, reporter: Reporter, clock: Stopwatch, after_epoch: AfterEpoch) -> Training:
         """All epochs. Raises Diverged and Stopped."""
         epochs = []
         for epoch in range(self._recipe.total_epochs):
-            with clock.timed("train"), seeded(self._job.seed, "layers", epoch):
+            with clock.timed("train"):
                 metrics = self._epoch(feed, epoch, reporter)
             self._swap_average()
             metrics |= after_epoch()
             if epoch + 1 < self._recipe.total_epochs:
                 self._swap_average()  # after the last epoch the averages stay in place
             epochs.append(reporter.epoch(epoch + 1, metrics, self._recipe.total_epochs))
-        return Training(tuple(epochs), state_bytes(self._optimizer))
+        return Training(tuple(epochs), self._state_bytes())
+
+    def _state_bytes(self) -> int:
+        if self._head is not None:
+            return expected_state_bytes(self._recipe, self._moving.values())
+        return state_bytes(self._optimizer)
 
     def _epoch(self, feed: Feed, epoch: int, reporter: Reporter) -> dict[str, float]:
+        if self._head is None or not isinstance(feed, FeatureFeed):
+            with seeded(self._job.seed, "layers", epoch):
+                return self._batches(feed, epoch, reporter)
+        tally = _Tally(self._objective)
+
+        def counted(losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+            tally.add_batches(losses, logits, labels)
+            tally.check(epoch)
+
+        lr = self._head.epoch(feed, epoch, reporter, counted)
+        return {**tally.metrics(), "lr": lr}
+
+    def _batches(self, feed: Feed, epoch: int, reporter: Reporter) -> dict[str, float]:
         if not self._subject.is_head_only:
             self._subject.module.train()
         steps = feed.steps(self._recipe.batch_size)

@@ -1,7 +1,7 @@
 """What a search with our defaults must reach on whole recorded grids: GPS's K × learning rate on the embedded tasks.
 
-480 epochs each, recorded with `tests/golden/k_grid/k-grid.yaml`. On digits and location one of the sixty points alone is
-within one image of the best.
+480 epochs each, recorded with `tests/golden/k_grid/k-grid.yaml`. On digits and location one of the sixty points alone
+is within one image of the best.
 """
 
 from pathlib import Path
