@@ -20,7 +20,7 @@ from orchestrator.plan_recipes import Change
 from orchestrator.plan_records import Counts, Plan, Refusal
 from orchestrator.plan_rules import Block, Mask, aims_at_left_out, changes, check_match, mask
 from orchestrator.plan_tune import check_tune
-from orchestrator.plan_variants import Variant
+from orchestrator.plan_variants import Variant, trained_part
 from orchestrator.resolve import UNKNOWN, Backbone, Lookup
 from orchestrator.spec import Rule, SweepSpec
 from orchestrator.spec_problems import SpecError, path_text
@@ -82,7 +82,7 @@ class _Planner:
         _stop(self.lookup)
         entries = self._entries(cells)
         entries += self._evaluations(entries, also)
-        tuned = tuned_cells(self.lookup, self.points.values())
+        tuned = tuned_cells(self.lookup, self.points.values(), tuple(also))
         _stop(self.lookup)
         measured = measure_entries(spec.measure, entries, self.lookup.catalogue.device)
         self.counts.measure, entries = len(measured), entries + measured
@@ -246,6 +246,8 @@ class _Planner:
             parent = self.maker.job(rest, cell.backbone, cell.dataset, seed)
             whole = self.maker.job(resolved, cell.backbone, cell.dataset, seed)
             children.append((off_the_shelf_job(whole, parent), cell, resolved))
+            if self.lookup.spec.tune is not None:
+                self._shelved(cell, row, (seed, rest.changes))
             if parent.job_id not in seen:
                 seen.add(parent.job_id)
                 self.counts.parents += 1
@@ -254,6 +256,15 @@ class _Planner:
         self.counts.off_the_shelf = len(children)
         for child, cell, resolved in children:
             found.append(self._entry(child, cell, resolved, len(found)))
+
+    def _shelved(self, cell: _Cell, row: str, seed: tuple[int, tuple[Change, ...]]) -> None:
+        """Values are tuned for the parent; the models of its final jobs are evaluated as the cell's row."""
+        parent = Point(row, trained_part(cell.variant), cell.backbone, cell.dataset)
+        known = (one for one in self.points.values() if one.place == parent.place)
+        point = next(known, None) or self.points.setdefault(parent.key, parent)
+        point.shelf[cell.row] = cell.variant
+        if seed[0] not in [one for one, _ in point.seeds]:
+            point.seeds.append(seed)
 
     def _entry(self, job: Job, cell: _Cell, resolved: Resolved, order: int) -> tuple[Entry, bool]:
         row = cell.row if job.makes is None else made_row(job)

@@ -71,7 +71,7 @@ def tuned_notes(rows: Sequence[Row]) -> tuple[str, ...]:
     for row in rows:
         by_task: dict[str, str] = {}
         for state in row.states:
-            if state.tuned is not None:
+            if state.tuned is not None and state.job.trained_on in (None, state.job.dataset):
                 tie = f" (tied with {state.tuned.ties})" if state.tuned.ties else ""
                 by_task.setdefault(state.job.dataset.name.rpartition("/")[2], f"{_values(state)}{tie}")
         if any(by_task.values()):

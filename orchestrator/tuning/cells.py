@@ -9,6 +9,7 @@ from typing import Any
 
 from methods.api import Domain
 from methods.facts import Value
+from orchestrator.plan_evaluate import evaluate_entries, off_the_shelf_job
 from orchestrator.plan_jobs import JobMaker, Resolved, made_row
 from orchestrator.plan_measure import measure_entries
 from orchestrator.plan_recipes import Change
@@ -21,6 +22,7 @@ from storage.store import Entry
 
 TRAIN = "train"
 _FINALS_FROM = 1_000_000_000  # trials of other cells come first: they wait for each other, finals do not
+_EVALUATES_FROM = 1_500_000_000
 _MEASURES_FROM = 2_000_000_000
 
 
@@ -33,6 +35,12 @@ class Point:
     backbone: Backbone
     dataset: DatasetRef
     seeds: list[tuple[int, tuple[Change, ...]]] = field(default_factory=list)
+    shelf: dict[str, Variant] = field(default_factory=dict)  # by row: what its final jobs' models are evaluated as
+
+    @property
+    def place(self) -> tuple[str, Backbone, DatasetRef]:
+        """What a person calls it."""
+        return self.row, self.backbone, self.dataset
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -53,8 +61,9 @@ class Asked:
 class Cell:
     """A stack on a backbone and a data set, and the space that is searched there ("<method or train>.<field>").
 
-    `searching` and `finishing` make its jobs; `index` is its position among the `count` cells of the sweep. `siblings`:
-    cells whose best values are its first trials, in the order in which they are asked.
+    `also`: other test sets for the models of its final jobs. `searching` and `finishing` make its jobs; `index` is its
+    position among the `count` cells of the sweep. `siblings`: cells whose best values are its first trials, in the
+    order in which they are asked.
     """
 
     point: Point
@@ -65,6 +74,7 @@ class Cell:
     index: int
     count: int
     siblings: tuple[Cell, ...] = ()
+    also: tuple[DatasetRef, ...] = ()
 
     @property
     def row(self) -> str:
@@ -89,7 +99,7 @@ class Cell:
 
     @property
     def final_jobs(self) -> int:
-        return len(self.point.seeds)
+        return len(self.point.seeds) * (1 + len(self.also) + len(self.point.shelf))
 
     @cached_property
     def epochs(self) -> int:
@@ -113,13 +123,18 @@ class Cell:
         return self._entries(self.searching, asked, number * self.count + self.index, None)
 
     def final_entries(self, params: Mapping[str, Any], tuned: Tuned) -> list[Entry]:
-        """The jobs that the best values lead to, with every seed, and what must be prepared and measured for them."""
+        """The jobs that the best values lead to, with every seed; what must be prepared for them, and what is measured
+        and evaluated of them."""
         found: list[Entry] = []
         for at, (seed, _) in enumerate(self.point.seeds):
             asked = self._asked(self.finishing, self._resolved(self.finishing, at, params), seed)
-            found += self._entries(self.finishing, asked, _FINALS_FROM + at * self.count + self.index, tuned)
+            order = _FINALS_FROM + at * self.count + self.index
+            found += self._entries(self.finishing, asked, order, tuned)
+            found += self._off_the_shelf(asked, at, params, (order, tuned))
         lookup = self.finishing.lookup
         planned = [(entry, True) for entry in found]
+        elsewhere = evaluate_entries(lookup, self.also, planned).entries
+        found += [replace(entry, order=_EVALUATES_FROM + self.index, tuned=tuned) for entry, _ in elsewhere]
         measured = measure_entries(lookup.spec.measure, planned, lookup.catalogue.device)
         return found + [replace(entry, order=_MEASURES_FROM + self.index) for entry, _ in measured]
 
@@ -144,9 +159,22 @@ class Cell:
         size = self._resolved(self.searching, 0, {}).recipe.image_size or facts.image_size
         return metric, bound * facts.macs * (size / facts.image_size) ** 2
 
-    def _resolved(self, maker: JobMaker, at: int, params: Mapping[str, Any]) -> Resolved:
+    def _resolved(
+        self, maker: JobMaker, at: int, params: Mapping[str, Any], variant: Variant | None = None
+    ) -> Resolved:
         changes = (*self.point.seeds[at][1], *(_change(name, value) for name, value in params.items()))
-        return maker.resolve(self.point.variant, self.point.backbone, changes, self.point.dataset.task)
+        return maker.resolve(variant or self.point.variant, self.point.backbone, changes, self.point.dataset.task)
+
+    def _off_the_shelf(self, asked: Asked, at: int, params: Mapping[str, Any], place: tuple[int, Tuned]) -> list[Entry]:
+        """The final job's model with what comes in once it is trained."""
+        if asked.job is None:
+            return []
+        found = []
+        for row, variant in self.point.shelf.items():
+            whole = self._resolved(self.finishing, at, params, variant)
+            job = self.finishing.job(whole, self.point.backbone, self.point.dataset, asked.job.seed)
+            found.append(Entry(off_the_shelf_job(job, asked.job), place[0], row, asked.resources, place[1]))
+        return found
 
     def _asked(self, maker: JobMaker, resolved: Resolved, seed: int) -> Asked:
         wrong = [f"{name} {text}" for name, text in resolved.recipe.problems()]

@@ -14,7 +14,7 @@ from orchestrator.spec_methods import OFF_THE_SHELF
 from orchestrator.tuning.cells import TRAIN, Asked, Cell, Point, schedules
 from orchestrator.tuning.spaces import written_space
 from orchestrator.tuning.waves import with_siblings
-from storage.records import SEGMENTATION, Phase
+from storage.records import DatasetRef, Phase
 from storage.store import Entry
 
 _MERGING = (
@@ -23,8 +23,9 @@ _MERGING = (
 )
 
 
-def tuned_cells(lookup: Lookup, points: Iterable[Point]) -> tuple[Cell, ...]:
-    """One cell per point that has something to tune; what cannot be searched becomes problems of the spec."""
+def tuned_cells(lookup: Lookup, points: Iterable[Point], also: tuple[DatasetRef, ...]) -> tuple[Cell, ...]:
+    """One cell per point that has something to tune; what cannot be searched becomes problems of the spec. `also`:
+    other test sets for the models that come out."""
     tune = lookup.spec.tune
     if tune is None:
         return ()
@@ -36,24 +37,42 @@ def tuned_cells(lookup: Lookup, points: Iterable[Point]) -> tuple[Cell, ...]:
     _refuse(lookup, [point for point, _ in spaces])
     searching, finishing = JobMaker(lookup, Phase.SEARCH), JobMaker(lookup, Phase.FINAL)
     cells = tuple(
-        Cell(point, space, tune, searching, finishing, at, len(spaces)) for at, (point, space) in enumerate(spaces)
+        Cell(point, space, tune, searching, finishing, at, len(spaces), also=also)
+        for at, (point, space) in enumerate(spaces)
     )
+    cells = _with_shelves(cells)
     for problem in dict.fromkeys(problem for cell in cells for problem in _problems(cell)):
         lookup.problem(*problem)
     return with_siblings(cells, lookup.catalogue.group) if tune.warm_start else cells
 
 
+def _with_shelves(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """One cell for a stack that is both a row of its own and the parent of others off the shelf."""
+    if not any(cell.point.shelf for cell in cells):
+        return tuple(cells)
+    firsts: dict[str, Cell] = {}
+    left = []
+    for cell in cells:
+        first = firsts.setdefault(cell.study, cell)
+        if first is cell or not cell.point.shelf:
+            left.append(cell)
+        else:
+            first.point.shelf.update(cell.point.shelf)
+    return tuple(left)
+
+
 def _refuse(lookup: Lookup, points: Sequence[Point]) -> None:
-    """What a search cannot go together with in this version."""
-    if lookup.spec.also_evaluate:
-        lookup.problem(("also_evaluate",), "does not go with tune: yet; evaluate in a sweep of the values found")
+    """What makes no sense together."""
     if lookup.spec.tune is not None and lookup.spec.tune.warm_start and lookup.spec.tune.sampler == "grid":
         lookup.problem(("tune", "warm_start"), "starts a search from values found elsewhere; a grid visits all of them")
-    for stack in lookup.spec.stacks:
-        if stack.off_the_shelf:
-            lookup.problem(stack.path, f"mode: {OFF_THE_SHELF} does not go with tune: yet; make it a sweep of its own")
-    if any(point.dataset.task == SEGMENTATION for point in points):
-        lookup.problem(("tune",), "chooses by validation top-1, which data sets with masks have not; leave them out")
+    trained = {facts.name for point in points for facts in point.variant.methods}
+    shelved = {
+        facts.name for point in points for variant in point.shelf.values() for facts in variant.methods
+    } - trained
+    for key in lookup.spec.tune.space if lookup.spec.tune is not None else ():
+        if key.rpartition(".")[0] in shelved:
+            text = f"comes in when the rest is trained ({OFF_THE_SHELF}): give it as a list, every value is evaluated"
+            lookup.problem(("tune", "space", key), text)
 
 
 def fixed_entries(spec: SweepSpec, entries: Sequence[Entry], cells: Sequence[Cell]) -> list[Entry]:
@@ -67,6 +86,8 @@ def fixed_entries(spec: SweepSpec, entries: Sequence[Entry], cells: Sequence[Cel
         if entry.job.phase is Phase.FINAL and (entry.row, entry.job.backbone, entry.job.dataset) not in tuned
     ]
     needed = {key.key_id for entry in finals for key in entry.job.needs}
+    parents = {entry.job.job_id for entry in finals}
+    finals += [entry for entry in entries if entry.job.parent in parents]
     kept = [entry for entry in entries if entry.job.makes is not None and entry.job.makes.key_id in needed] + finals
     device = cells[0].finishing.lookup.catalogue.device
     measured = measure_entries(spec.measure, [(entry, True) for entry in kept], device)

@@ -30,8 +30,8 @@ th, td {{ text-align: right; padding: .15rem .7rem; border-bottom: 1px solid #ee
 td:last-child, th:last-child {{ text-align: left }} .taken {{ font-weight: bold; background: #fdf3dc }}
 </style></head><body>
 <h1>{title}</h1>
-<p>{summary}. Scores are accuracies (Dice, where there are masks) on the validation split, in %, after the last epoch; a pruned trial stands at the
-score that it was stopped with.</p>
+<p>{summary}. Scores are accuracies (Dice, where there are masks) on the validation split, in %, after the last epoch; a
+pruned trial stands at the score that it was stopped with.</p>
 """
 
 

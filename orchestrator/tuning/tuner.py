@@ -143,7 +143,7 @@ class Tuner:
         for best, params, name in zip(front, points, names, strict=True):
             tuned = study.cell.tuned(len(study.trials), best.number, len(best.tied))
             for entry in study.cell.final_entries(params, tuned):
-                entries.setdefault(entry.job.job_id, replace(entry, row=name) if entry.tuned else entry)
+                entries.setdefault(entry.job.job_id, _renamed(entry, study.cell.row, name))
             if best.tied:
                 tied = ", ".join(str(number) for number in best.tied)
                 log.info("%s: trial %d ties with %s; taken by loss, size, number", _named(study), best.number, tied)
@@ -175,6 +175,11 @@ class Tuner:
 def _is_of(trial: Trial, cell: Cell) -> bool:
     """A smaller budget than before leaves later trials out."""
     return trial.study == cell.study and (cell.tune.trials is None or trial.number < cell.tune.trials)
+
+
+def _renamed(entry: Entry, row: str, name: str) -> Entry:
+    """The entry of a point of a front: its own row's name takes what the point's has beside the cell's."""
+    return entry if entry.tuned is None else replace(entry, row=f"{entry.row}{name.removeprefix(row)}")
 
 
 def _named(study: StudyRun[Cell]) -> str:
