@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.plan import Counts, Plan
 from orchestrator.plan_report import PlanReport
-from orchestrator.tuning.plan_text import tuning_lines, tuning_record
+from orchestrator.tuning.plan_text import tuning_lines, tuning_record, without_sharing
 from storage.records import Status
 from storage.store import Entry, JobState
 
@@ -119,7 +119,10 @@ def _recipes(plan: Plan) -> list[str]:
 
 def _shared(plan: Plan) -> str:
     needing = sum(1 for entry in (*plan.entries, *plan.unresolved) if entry.job.needs)
-    return f"shared: {plan.counts.prepare} prepare jobs serve {needing} jobs"
+    alone = sum(len(entry.job.needs) for entry in (*plan.entries, *plan.unresolved))
+    return f"shared: {plan.counts.prepare} prepare jobs serve {needing} jobs" + without_sharing(
+        plan.counts.prepare, alone
+    )
 
 
 def _cache(report: PlanReport) -> list[str]:

@@ -68,7 +68,8 @@ class Include:
 class Tune:
     """What Optuna may vary, by `<method>.<parameter>` or recipe field, and for how long.
 
-    A study ends at `trials` trials, or when its jobs have taken `hours` of their slots; None is no bound. `parallel`
+    A study ends at `trials` trials, or when its jobs have taken `hours` of their slots, or `gpu_hours` of GPUs (half a
+    GPU for two hours is one); None is no bound. `parallel`
     trials of one study run at a time. `constraint`: (metric, its highest value). `objectives`: validation accuracy, and
     the costs that are made small beside it. `warm_start`: "siblings" where a cell starts from what the search on other
     data sets has found, or "".
@@ -83,6 +84,7 @@ class Tune:
     constraint: tuple[str, float] | None = None
     objectives: tuple[str, ...] = (SCORE,)
     warm_start: str = ""
+    gpu_hours: float | None = None
 
     @property
     def has_front(self) -> bool:
@@ -93,7 +95,9 @@ class Tune:
     def budget(self) -> str:
         """The budget in words, as it stands on the board."""
         bounds = [f"{self.trials} trials"] if self.trials is not None else []
-        return " or ".join([*bounds, f"{self.hours:g} slot-hours"] if self.hours is not None else bounds)
+        bounds += [f"{self.hours:g} slot-hours"] if self.hours is not None else []
+        bounds += [f"{self.gpu_hours:g} GPU-hours"] if self.gpu_hours is not None else []
+        return " or ".join(bounds)
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,8 @@ def parse_spec(text: str, source: str = "spec", folder: Path | None = None) -> S
 
 
 def _tune(item: TuneFile, document: Document) -> Tune:
-    trials = 20 if item.trials is None and item.hours is None else item.trials
+    is_open = item.trials is None and item.hours is None and item.gpu_hours is None
+    trials = 20 if is_open else item.trials
     pruner = item.pruner
     objectives = tuple(name for name in OBJECTIVES if name in item.objectives)  # their order decides nothing
     if len(objectives) > 1 and pruner != "none":
@@ -213,7 +218,7 @@ def _tune(item: TuneFile, document: Document) -> Tune:
             document.problem(("tune", "pruner"), text + "leave it out")
         pruner = "none"
     bounds = (item.hours, item.parallel, item.constraint)
-    return Tune(trials, item.space, item.sampler, pruner, *bounds, objectives, item.warm_start or "")
+    return Tune(trials, item.space, item.sampler, pruner, *bounds, objectives, item.warm_start or "", item.gpu_hours)
 
 
 def _placed(key: str, items: list[Any], kept: Mapping[str, list[int]]) -> list[tuple[int, Any]]:

@@ -163,6 +163,7 @@ class TuneFile(_Part):
 
     trials: Annotated[int | None, Field(ge=1, le=100_000)] = None  # 20, where there are no hours either
     hours: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
+    gpu_hours: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     parallel: Annotated[int, Field(ge=1, le=100)] = 1
     constraint: Annotated[Any, BeforeValidator(_constraint)] = None
     objectives: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -100,6 +101,17 @@ class Cell:
     @property
     def final_jobs(self) -> int:
         return len(self.point.seeds) * (1 + len(self.also) + len(self.point.shelf))
+
+    @cached_property
+    def gpus(self) -> float:
+        """What a trial asks for; 0 on a CPU."""
+        return float(self._resolved(self.searching, 0, {}).resources.get("gpus", 0.0))
+
+    @property
+    def slot_hours(self) -> float:
+        """The budget in hours of slots; infinite without one."""
+        hours = math.inf if self.tune.hours is None else self.tune.hours
+        return hours if self.tune.gpu_hours is None else min(hours, self.tune.gpu_hours / (self.gpus or math.inf))
 
     @cached_property
     def epochs(self) -> int:

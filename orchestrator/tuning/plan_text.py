@@ -32,6 +32,7 @@ def tuning_lines(plan: Plan, trials: Mapping[str, int]) -> list[str]:
         + (f"; {known} trials are recorded already" if known else ""),
         f"  then {_number(finals, 'final job')}{_FRONT if tune.has_front else _BEST}",
     ]
+    lines += _shared(cells)
     lines += [f"  {line}" for line in _warm_lines(cells)] if tune.warm_start else []
     lines += [f"  {_cell(cell)}" for cell in cells[:_MOST_LINES]]
     return lines + ([f"  … {len(cells) - _MOST_LINES} more cells"] if len(cells) > _MOST_LINES else [])
@@ -45,6 +46,7 @@ def tuning_record(plan: Plan, trials: Mapping[str, int]) -> dict[str, Any] | Non
     return {
         "trials": tune.trials,
         "hours": tune.hours,
+        "gpu_hours": tune.gpu_hours,
         "sampler": tune.sampler,
         "pruner": tune.pruner,
         "parallel": tune.parallel,
@@ -78,6 +80,25 @@ def _warm_lines(cells: Sequence[Cell]) -> list[str]:
         f"warm start: {order}" + (f" ({number} rows and backbones)" if number > 1 else "")
         for order, number in found.items()
     ]
+
+
+def without_sharing(made: int, alone: int) -> str:
+    """What is saved by making an artifact once; nothing is said where there is nothing to save."""
+    return f" (each for itself: {alone})" if alone > made else ""
+
+
+def _shared(cells: Sequence[Cell]) -> list[str]:
+    """What the trials read that is made once: scores for all K, features for all heads. Of a budget in trials."""
+    made: set[str] = set()
+    alone = 0
+    for cell in cells:
+        asked = cell.trial({name: domain.values[0] for name, domain in cell.space.items()})
+        keys = {key.key_id for key in asked.job.needs} if asked.job is not None else set()
+        made |= keys
+        alone += len(keys) * (cell.tune.trials or 0)
+    if not made or not alone:
+        return []
+    return [f"  its trials share {_number(len(made), 'prepare job')}{without_sharing(len(made), alone)}"]
 
 
 def _cell(cell: Cell) -> str:

@@ -133,6 +133,9 @@ def _problems(cell: Cell) -> list[tuple[tuple[str, ...], str]]:
         ]
     ends = [cell.trial({key: domain.values[at] for key, domain in cell.space.items()}) for at in (0, -1)]
     refusals = [one.refusal for one in ends if one.refusal]
+    if cell.tune.gpu_hours is not None and not cell.gpus:
+        text = f"are not used by {cell.row}: give hours, which are a slot's, or resources: {{gpus: 0.5}}"
+        found.append((("tune", "gpu_hours"), text))
     if len(refusals) == len(ends):
         found.append((("tune", "space"), f"cannot be run at either end of its domains for {cell.row}: {refusals[0]}"))
     if cell.tune.constraint is None and "macs" not in cell.tune.objectives and len(schedules(ends)) > 1:

@@ -51,6 +51,10 @@ class TableCell:
     def final_jobs(self) -> int:
         return 0
 
+    @property
+    def slot_hours(self) -> float:
+        return math.inf if self.tune.hours is None else self.tune.hours
+
     @cached_property
     def study(self) -> str:
         name = study_id(self.table.fixed, self.table.space, self.tune)

@@ -54,6 +54,9 @@ class Searched(Protocol):
     @property
     def final_jobs(self) -> int: ...
 
+    @property
+    def slot_hours(self) -> float: ...
+
     def named(self, params: Mapping[str, Any]) -> tuple[str | None, str]: ...
 
 
@@ -226,4 +229,4 @@ class StudyRun(Generic[C]):
         if tune.sampler == "grid" and number >= grid_size(self.cell.space):
             return True
         seen = self.outcomes[: self._seen_by(number)]
-        return tune.hours is not None and sum(one.wall_s for one in seen if one is not None) >= tune.hours * 3600
+        return sum(one.wall_s for one in seen if one is not None) >= self.cell.slot_hours * 3600

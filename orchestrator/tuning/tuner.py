@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from orchestrator.errors import UsageError
@@ -17,6 +18,7 @@ from orchestrator.tuning.front_rows import front_rows
 from orchestrator.tuning.study_run import StudyRun
 from orchestrator.tuning.warm import Offer
 from storage.records import EpochMetrics, Result, Status, Trial
+from storage.records.tuned import ASKED_BY
 from storage.store import Entry, Store
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,16 @@ class Tuner:
         if cells:
             _require_optuna()
         self._store, self._sweep = store, sweep
+        self._engine = version("optuna") if cells else ""
         recorded = store.trials(cell.study for cell in cells)
+        others = {str(one.attrs[ASKED_BY]) for one in recorded if ASKED_BY in one.attrs} - {self._engine}
+        if others:
+            log.warning(
+                "%s: its trials so far are by Optuna %s, further ones by %s: values may differ from what that would ask",
+                sweep,
+                ", ".join(sorted(others)),
+                self._engine,
+            )
         self.studies = [StudyRun(cell, [one for one in recorded if _is_of(one, cell)]) for cell in cells]
         self._by_id = {study.cell.study: study for study in self.studies}
         self._makers: dict[str, list[str]] = {}  # job id -> ids of the jobs that make what it needs
@@ -118,6 +129,7 @@ class Tuner:
     def _ask(self, study: StudyRun[Cell]) -> list[Entry]:
         """Record the next trial; the entries of its job."""
         trial = study.ask(self._offers(study))
+        trial = replace(trial, attrs={**trial.attrs, ASKED_BY: self._engine})
         entries = study.cell.trial_entries(trial.number, study.cell.trial(trial.params))
         (recorded,) = self._store.extend(self._sweep, entries, [trial])
         if recorded.job_id != trial.job_id:  # another driver's version asked for something else first

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 OBJECTIVES = "sweepboard:objectives"
+ASKED_BY = "sweepboard:asked_by"
+"""Version of Optuna that made a suggestion: another one may have made another."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Trial:
 
     `study`: hash of all that decides the suggestions but the outcomes. `job_id` is None where the values cannot be run
     (`refusal` says why). `params`: parameter -> value. `attrs`: what the sampler wants to be told again, and under
-    `OBJECTIVES` what the study is after where that is more than accuracy. `bound`: a metric and its highest value,
-    which the best trial must keep. `end` is None until its study has heard of its end.
+    `OBJECTIVES` what the study is after where that is more than accuracy, under `ASKED_BY` who suggested it. `bound`: a
+    metric and its highest value, which the best trial must keep. `end` is None until its study has heard of its end.
     """
 
     study: str

@@ -23,6 +23,7 @@ def problems(tune, **options):
     [
         ("trials: 0", "tune.trials (line 7): is 0"),
         ("hours: 0", "tune.hours (line 7): is 0"),
+        ("gpu_hours: 1", "tune.gpu_hours (line 7): are not used by gps: give hours, which are a slot's"),
         ("parallel: 0", "tune.parallel (line 7): is 0"),
         ("constraint: macs < 3", "tune.constraint (line 7): is 'macs < 3'; expected `macs <= 0.5`"),
         ("constraint: speed <= 3", "tune.constraint (line 7): is 'speed <= 3'"),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 
@@ -9,6 +10,7 @@ from orchestrator.tuning.outcomes import DIVERGED, PRUNED
 from orchestrator.tuning.report import study_reports
 from orchestrator.tuning.tuner import Tuner
 from storage.records import FailureClass, Phase, Status
+from storage.records.tuned import ASKED_BY
 from tests.orchestrator.tuning.searches import EPOCHS, SPACE, Killed, planned, spec_text, trained
 from workers.pools.scripted import Answer, failed
 
@@ -62,8 +64,11 @@ def test_a_larger_budget_goes_on_where_the_smaller_one_ended(search, tmp_path):
     assert {state.tuned.trials for state in finals} == {10}
 
 
-def test_a_budget_in_hours_ends_a_study(search):
-    one = search(f"hours: 0.1, {SPACE}, pruner: none", datasets="[embedded/digits]")
+@pytest.mark.parametrize(
+    ("budget", "rest"), [("hours: 0.1", "seeds: 2"), ("gpu_hours: 0.05", "seeds: 2\nresources: {gpus: 0.5}")]
+)
+def test_a_budget_in_hours_ends_a_study(search, budget, rest):
+    one = search(f"{budget}, {SPACE}, pruner: none", datasets="[embedded/digits]", rest=rest)
     one.drive()
     (study,) = one.tuner.studies
     spent_s = [outcome.wall_s for outcome in study.outcomes]
@@ -186,3 +191,17 @@ def test_who_watches_sees_what_is_still_to_come(search):
     assert totals[1][1] == 5 + 2 + 1  # trials, final jobs, and the scores of the first trial
     done, total = totals[-1]
     assert done + len([one for one in one.tuner.studies[0].outcomes if one.state == DIVERGED]) == total
+
+
+def test_who_asked_is_kept_and_a_search_that_another_optuna_goes_on_with_says_so(search, caplog, monkeypatch):
+    one = search(f"trials: 4, {SPACE}", datasets="[embedded/digits]")
+    one.drive()
+    ours = version("optuna")
+    (study,) = one.tuner.studies
+    assert {trial.attrs[ASKED_BY] for trial in one.store.trials([study.cell.study])} == {ours}
+    assert "may differ" not in caplog.text
+    monkeypatch.setattr("orchestrator.tuning.tuner.version", lambda name: "99.0")
+    one.text = spec_text(f"trials: 6, {SPACE}", datasets="[embedded/digits]")
+    one.drive()
+    assert f"are by Optuna {ours}, further ones by 99.0" in caplog.text
+    assert [trial.attrs[ASKED_BY] for trial in one.store.trials([study.cell.study])] == [*[ours] * 4, *["99.0"] * 2]
