@@ -221,7 +221,7 @@ def _say_what_is_below(axes: Axes, study: StudyRecord, floor: float) -> None:
     if below:
         axes.set_ylim(bottom=floor)
         said = f"{below} trial{'s' if below > 1 else ''} below this range"
-        axes.text(0.99, 0.03, said, transform=axes.transAxes, ha="right", fontsize=8, color="#555555")
+        axes.text(1.0, 1.015, said, transform=axes.transAxes, ha="right", fontsize=8, color="#555555")
 
 
 def _shown(one: TrialRecord) -> float | None:

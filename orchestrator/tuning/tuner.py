@@ -36,7 +36,7 @@ class Tuner:
         others = {str(one.attrs[ASKED_BY]) for one in recorded if ASKED_BY in one.attrs} - {self._engine}
         if others:
             log.warning(
-                "%s: its trials so far are by Optuna %s, further ones by %s: values may differ from what that would ask",
+                "%s: its trials so far are by Optuna %s, further ones by %s, which may ask for others",
                 sweep,
                 ", ".join(sorted(others)),
                 self._engine,
