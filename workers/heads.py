@@ -12,7 +12,7 @@ called with the same arguments in the same order: every number is the same, bit 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -45,9 +45,9 @@ class HeadSteps:
         self._recipe, self._after_step = recipe, after_step
         self._moving = [head.weight, head.bias]
         self._weight, self._bias = head.weight.detach(), head.bias.detach()  # the same memory, nothing to trace
-        self._steps = torch.zeros((), device=self._weight.device)
-        self._update_weight = fused_update(recipe, self._weight, recipe.weight_decay, self._steps)
-        self._update_bias = fused_update(recipe, self._bias, 0.0, self._steps)
+        self._numbers: Iterator[Tensor] = iter(())  # of the steps, from 1, as the kernels want them
+        self._update_weight = fused_update(recipe, self._weight, recipe.weight_decay)
+        self._update_bias = fused_update(recipe, self._bias, 0.0)
         self._dtype = _COMPUTE[recipe.precision]
 
     @staticmethod
@@ -62,6 +62,8 @@ class HeadSteps:
         recipe, features, order = self._recipe, feed.features[:, 0], feed.order(epoch)
         steps = feed.steps(recipe.batch_size)
         total, lr = recipe.total_epochs * steps, 0.0
+        numbers = torch.arange(epoch * steps + 1, (epoch + 1) * steps + 1, dtype=torch.float32)
+        self._numbers = iter(numbers.to(self._weight.device).unbind())
         for first in range(0, steps, _STEPS_AT_ONCE):
             chosen = order[first : first + _STEPS_AT_ONCE]
             labels = feed.labels[chosen]
@@ -94,12 +96,14 @@ class HeadSteps:
         back = torch._log_softmax_backward_data(gradient, log_probabilities, 1, torch.float32)
         if self._dtype is not torch.float32:
             back = back.to(self._dtype)
-        by_weight, by_bias = back.t().mm(x).float(), back.sum(0).float()
+        by_weight, by_bias = back.t().mm(x), back.sum(0)
+        if self._dtype is not torch.float32:
+            by_weight, by_bias = by_weight.float(), by_bias.float()
         if self._recipe.clip_grad_norm is not None:
             self._clip(by_weight, by_bias, self._recipe.clip_grad_norm)
-        self._steps.add_(1)
-        self._update_weight(by_weight, lr)
-        self._update_bias(by_bias, lr)
+        number = next(self._numbers)
+        self._update_weight(by_weight, lr, number)
+        self._update_bias(by_bias, lr, number)
         if self._after_step is not None:
             self._after_step()
         return logits, log_probabilities

@@ -64,30 +64,29 @@ def expected_state_bytes(recipe: Recipe, trained: Iterable[Tensor]) -> int:
     return 2 * sum(sizes) + _STEP_COUNTER_BYTES * len(sizes)
 
 
-def fused_update(recipe: Recipe, value: Tensor, weight_decay: float, steps: Tensor) -> Callable[[Tensor, float], None]:
-    """What a step of `make_optimizer`'s optimizer does to one value, called with its gradient and the rate: the kernel
-    alone, in place. Its state lives as long as the function. `steps`: the number of the step (fp32, from 1), which the
-    caller counts."""
+def fused_update(recipe: Recipe, value: Tensor, weight_decay: float) -> Callable[[Tensor, float, Tensor], None]:
+    """What a step of `make_optimizer`'s optimizer does to one value, called with its gradient, the rate and the number
+    of the step (fp32, from 1): the kernel alone, in place. Its state lives as long as the function."""
     if recipe.optimizer == "sgd":
         return _fused_sgd(recipe.momentum, value, weight_decay)
     kernel = torch._fused_adamw_ if recipe.optimizer == "adamw" else torch._fused_adam_
     kernel = partial(kernel, beta1=0.9, beta2=0.999, weight_decay=weight_decay, eps=1e-8, amsgrad=False, maximize=False)
     mean, square = torch.zeros_like(value), torch.zeros_like(value)
 
-    def update(gradient: Tensor, lr: float) -> None:
-        kernel([value], [gradient], [mean], [square], [], [steps], lr=lr)
+    def update(gradient: Tensor, lr: float, number: Tensor) -> None:
+        kernel([value], [gradient], [mean], [square], [], [number], lr=lr)
 
     return update
 
 
-def _fused_sgd(momentum: float, value: Tensor, weight_decay: float) -> Callable[[Tensor, float], None]:
+def _fused_sgd(momentum: float, value: Tensor, weight_decay: float) -> Callable[[Tensor, float, Tensor], None]:
     kernel = partial(
         torch._fused_sgd_, momentum=momentum, weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False
     )
     held = [torch.empty_like(value)] if momentum else []
     is_first = bool(momentum)
 
-    def update(gradient: Tensor, lr: float) -> None:
+    def update(gradient: Tensor, lr: float, number: Tensor) -> None:
         nonlocal is_first
         kernel([value], [gradient], held, lr=lr, is_first_step=is_first)
         is_first = False

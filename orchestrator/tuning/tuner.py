@@ -149,9 +149,7 @@ class Tuner:
             return []
         points = [study.trials[best.number].params for best in front]
         names = front_rows(study.cell.row, points) if study.cell.tune.has_front else [study.cell.row]
-        entries: dict[
-            str, Entry
-        ] = {}  # points of a front share what is prepared, and what is measured where it costs the same
+        entries: dict[str, Entry] = {}  # points of a front share what is prepared and, at one cost, measured
         for best, params, name in zip(front, points, names, strict=True):
             tuned = study.cell.tuned(len(study.trials), best.number, len(best.tied))
             for entry in study.cell.final_entries(params, tuned):
