@@ -65,12 +65,12 @@ class StudyReport:
     row: str
     backbone: str
     dataset: str
-    score: str
     trials: tuple[TrialReport, ...]
     best: Best | None
     chosen: int | None
     objectives: tuple[str, ...] = (SCORE,)
     front: tuple[Best, ...] = ()
+    score: str = SCORE
 
     @property
     def has_front(self) -> bool:
@@ -134,12 +134,12 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
                 job.row.removeprefix("tune "),
                 job.job.backbone.name,
                 job.job.dataset.name,
-                f"val_{PRIMARY[job.job.dataset.task]}",
                 reports,
                 best,
                 best.number if best is not None and study in chosen else None,
                 objectives,
                 front,
+                f"val_{PRIMARY[job.job.dataset.task]}",
             )
         )
     return found

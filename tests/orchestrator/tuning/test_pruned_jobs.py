@@ -2,11 +2,15 @@
 
 import pytest
 
+from orchestrator.catalogue import installed_catalogue
 from orchestrator.cli import main
+from orchestrator.guide import pruned as pruned_result
+from orchestrator.plan import plan
+from orchestrator.spec import parse_spec
 from orchestrator.tuning.outcomes import DONE, PRUNED
 from orchestrator.tuning.report import study_reports
 from storage.open import open_store
-from storage.records import Phase, Status
+from storage.records import EpochMetrics, Status
 from tests.orchestrator.tuning.searches import Killed, spec_text
 
 POINTS = "trials: 60, space: {lr: {choice: [1e-4, 3e-4, 1e-3, 3e-2]}, gps.connections_per_neuron: {int: [1, 15]}}"
@@ -59,25 +63,24 @@ def test_a_driver_killed_while_such_jobs_run_again_goes_on_to_the_same_end(prune
     assert set(outcomes(pruned)) <= done
 
 
-def test_an_ordinary_sweep_that_names_a_pruned_job_runs_it_to_its_end(tmp_path):
-    rates = "[1e-5, 3e-5, 1e-4, 2e-5, 5e-5, 7e-5]"
-    base = "datasets: [embedded/digits]\nbackbones: [raw_pixels]\nmethods: [linear]\nseeds: 1\n"
-    search = f"tune: {{trials: 6, sampler: grid, space: {{lr: {{choice: {rates}}}}}}}\ntrain: {{epochs: 4}}\n"
-    run_spec(tmp_path, f"name: searched\n{base}{search}")
-    ended_early, *_ = jobs(tmp_path, "searched", Status.PRUNED)
-    run_spec(tmp_path, f"name: plain\n{base}phase: search\ntrain: {{epochs: 4, lr: {ended_early.recipe.lr}}}\n")
-    assert jobs(tmp_path, "plain", Status.DONE) == [ended_early]
-
-
-def run_spec(folder, text):
-    (folder / "spec.yaml").write_text(text)
-    words = ["run", str(folder / "spec.yaml"), "--home", str(folder / "home"), "--pool", "inline", "--mlflow", "off"]
-    assert main([*words, "--no-preflight"]) == 0
-
-
-def jobs(folder, sweep, status):
-    store = open_store(f"sqlite:///{folder / 'home' / 'store.db'}")
-    try:
-        return [state.job for state in store.jobs(sweep, status) if state.job.phase is Phase.SEARCH]
-    finally:
-        store.close()
+def test_an_ordinary_sweep_that_names_a_pruned_job_runs_it_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWEEPBOARD_CACHE", str(tmp_path / "cache"))
+    text = (
+        "name: plain\ndatasets: [embedded/digits]\nbackbones: [raw_pixels]\nmethods: [linear]\nseeds: 1\n"
+        "phase: search\ntrain: {epochs: 2}\n"
+    )
+    made = plan(parse_spec(text), installed_catalogue(None, tmp_path / "cache"))
+    (tmp_path / "home").mkdir()
+    store = open_store(tmp_path / "home" / "store.db")
+    store.save_sweep("searched", text, made.entries)
+    ((entry, lease),) = store.claim("searched", "a search", 1, 60.0)
+    store.finish(lease, pruned_result(entry.job.job_id, [EpochMetrics(1, {"val_top1_pct": 10.0}, 1.0)]))
+    assert store.known([entry.job.job_id]) == {entry.job.job_id: Status.PRUNED}
+    store.close()
+    (tmp_path / "spec.yaml").write_text(text)
+    words = ["run", str(tmp_path / "spec.yaml"), "--home", str(tmp_path / "home"), "--pool", "inline"]
+    assert main([*words, "--mlflow", "off", "--no-preflight"]) == 0
+    store = open_store(tmp_path / "home" / "store.db")
+    state = store.job(entry.job.job_id)
+    store.close()
+    assert (state.status, len(state.result.epochs)) == (Status.DONE, 2)
