@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
             note(f"  left out: {len(idle)} prepare jobs; every job that would read what they make is finished")
         outcome = drive(session, made, Work(busy, only, tuner), Places.of(args))
         told = waiting(session.store.jobs(spec.name)) if outcome.blocked else []
-    _tell(spec.name, outcome, told)
+        pruned = session.store.counts(spec.name).get(Status.PRUNED, 0)
+    _tell(spec.name, outcome, pruned, told)
     return _exit_code(outcome)
 
 
@@ -151,9 +152,10 @@ def _is(entry: Entry, key: str, pattern: str) -> bool:
     return any(fnmatchcase(value, pattern) for value in values[key])
 
 
-def _tell(name: str, outcome: Outcome, told: Sequence[str]) -> None:
+def _tell(name: str, outcome: Outcome, pruned: int, told: Sequence[str]) -> None:
     left = f", {outcome.blocked} not run" if outcome.blocked else ""
-    states = f"{outcome.done} done, {outcome.failed} failed{left}"
+    ended_early = f", {pruned} pruned" if pruned else ""
+    states = f"{outcome.done} done{ended_early}, {outcome.failed} failed{left}"
     note(f"{name}: {outcome.ran} jobs run in {duration(outcome.wall_s)}; {states}")
     for line in told:
         note(f"  {line}")
