@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from methods.api import Domain
 from orchestrator.spec_problems import Place, named
 from orchestrator.spec_yaml import Document
-from orchestrator.tuning.outcomes import OBJECTIVES, SCORE
+from orchestrator.tuning.outcomes import OBJECTIVES, SCORE, SCORES
 
 MAX_JOBS = 100_000
 _MOST_SEEDS = 100_000
@@ -150,6 +150,7 @@ def _constraint(value: object) -> tuple[str, float] | None:
 
 
 def _objectives(names: list[str]) -> list[str]:
+    names = [SCORE if name in SCORES else name for name in names]  # on masks it is Dice that is meant
     for name in names:
         if name not in OBJECTIVES:
             raise _wrong(f"has {named('objective', name, OBJECTIVES)}")

@@ -49,7 +49,9 @@ def _picked(reports: Sequence[StudyReport], trials: Sequence[str]) -> list[Study
     asked = [(dataset, number) for dataset, _, number in (text.rpartition("=") for text in trials)]
     fronts = {report.dataset: report.front for report in reports if report.has_front}
     problems = [
-        f"--trial {dataset}={number}: there is no front of that data set" if dataset else f"--trial {number}: no front"
+        f"--trial {dataset}={number}: there is no front of that data set"
+        if dataset
+        else f"--trial {number} takes a point of a front, and this search had one objective: leave it out for its best"
         for dataset, number in asked
         if not any(_is_of(dataset, name) for name in fronts)
     ]
@@ -75,10 +77,11 @@ def _is_of(asked: str, dataset: str) -> bool:
 def _choices(report: StudyReport) -> str:
     short = report.dataset.rpartition("/")[2]
     outcomes = [(one.number, report.trials[one.number].outcome) for one in report.front]
+    names = (report.score, *report.objectives[1:])
     values = [
-        f"{short}={number} ({', '.join(f'{name} {outcome.metrics[name]:.4g}' for name in report.objectives)})"
+        f"{short}={number} ({', '.join(f'{name} {value:.4g}' for name, value in zip(names, reached, strict=True))})"
         for number, outcome in outcomes
-        if outcome is not None
+        if outcome is not None and (reached := outcome.values(report.objectives)) is not None
     ]
     return f"--trial {' or '.join(values)}"
 

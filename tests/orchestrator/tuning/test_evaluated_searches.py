@@ -1,13 +1,16 @@
 """What comes after a search: other test sets, merging off the shelf. And searches on masks, which go by Dice."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.catalogue import installed_catalogue
+from orchestrator.errors import UsageError
 from orchestrator.plan import plan
 from orchestrator.spec import parse_spec
 from orchestrator.spec_problems import SpecError
+from orchestrator.tuning.freezing import Wanted, frozen_recipe
 from orchestrator.tuning.outcomes import DONE, PRUNED
 from orchestrator.tuning.report import study_reports
 from storage.records import EpochMetrics, Phase, Result, Status
@@ -130,3 +133,25 @@ def test_on_masks_a_search_goes_by_dice(masked, tmp_path):
     assert report.to_json()["best"]["val_dice_pct"] == best.score
     assert len(by_phase(one, Phase.FINAL)) == 2
     one.store.close()
+
+
+def test_a_front_on_masks_is_of_dice(masked, tmp_path):
+    tune = "trials: 6, objectives: [val_dice_pct, trainable_params], space: {lr: {log: [1e-4, 1e-1]}}"
+    one = Search(spec_text(tune, methods="[bitfit]", datasets="[local/masked]"), tmp_path, plans=masked)
+    one.script = with_size(scored("dice_pct"))
+    one.drive()
+    reports = study_reports(one.store, "s")
+    one.store.close()
+    with pytest.raises(UsageError, match=r"--trial masked=\d \(val_dice_pct \d+"):
+        frozen_recipe("s", reports, Wanted())
+
+
+def with_size(script):
+    """The better half of the rates trains more values."""
+
+    def answer(job, lease_epoch):
+        made = script(job, lease_epoch)
+        size = 100.0 + round(made.result.metrics.get("val_dice_pct", 0.0))
+        return replace(made, result=replace(made.result, metrics={**made.result.metrics, "trainable_params": size}))
+
+    return answer
