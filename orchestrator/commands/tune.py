@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         if reports and args.what in LOOKS:
             return LOOKS[args.what](session, name, args)
     if not reports:
-        note(f"{name} has no trials; `tune:` in its spec makes a search (README, Tuning)")
+        note(f"{name} has no trials; `tune:` in its spec makes a search (TUNING.md)")
         return EXIT_NOTHING
     if args.what == "freeze":
         return _freeze(args, name, reports)

@@ -90,7 +90,7 @@ def _tables(args: argparse.Namespace) -> list[Table]:
             if args.study in (None, cell.study) and args.dataset in (None, cell.point.dataset.name)
         ]
         if not cells:
-            raise UsageError(f"{name} has no trials to replay; `tune:` in its spec makes a search (README, Tuning)")
+            raise UsageError(f"{name} has no trials to replay; `tune:` in its spec makes a search (TUNING.md)")
         if not chosen:
             wrong, known = (args.study, [cell.study for cell in cells])
             if args.dataset is not None:

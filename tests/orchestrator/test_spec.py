@@ -46,7 +46,7 @@ def problems_of(text: str) -> list[str]:
 
 
 def blocks_of_documents() -> list[str]:
-    places = [ROOT.parent / "shared" / "DESIGN.md", ROOT / "README.md"]
+    places = [ROOT.parent / "shared" / "DESIGN.md", ROOT / "README.md", ROOT / "TUNING.md"]
     texts = [place.read_text(encoding="utf-8") for place in places if place.exists()]
     return [block for text in texts for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
 
