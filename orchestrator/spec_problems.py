@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from methods.params import did_you_mean
 from orchestrator.errors import OrchestratorError
@@ -58,3 +59,26 @@ class SpecError(OrchestratorError):
         count = len(self.problems)
         head = f"{source} has {count} problem{'s' if count != 1 else ''}:"
         super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+def located(location: tuple[int | str, ...], raw: object) -> Place:
+    """The location without pydantic's own parts: what of it the file has, and the key that it should have."""
+    path: list[int | str] = []
+    for part in location:
+        if isinstance(raw, list) and isinstance(part, int):
+            raw = raw[part]
+        elif isinstance(raw, dict) and isinstance(part, str):
+            raw = raw.get(part)
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def without(block: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """A copy of the block that lacks the entry there: a key, or a key of a block in it."""
+    first, deeper = place[0], place[1:]
+    inner = block.get(str(first))
+    if deeper and isinstance(inner, dict):
+        return {**block, str(first): without(inner, deeper)}
+    return {key: value for key, value in block.items() if key != first}

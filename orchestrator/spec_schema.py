@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from methods.api import Domain
-from orchestrator.spec_problems import Place, named
+from orchestrator.spec_problems import located, named, without
 from orchestrator.spec_yaml import Document
 from orchestrator.tuning.outcomes import OBJECTIVES, SCORE, SCORES
 
@@ -240,9 +240,12 @@ def checked(raw: dict[str, Any], document: Document) -> tuple[SpecFile, dict[str
     rest = dict(raw)
     for detail in details:
         location = detail["loc"]
-        document.problem(_real(location, raw), _text(detail))
+        place = located(location, raw)
+        document.problem(place, _text(detail))
         key = str(location[0])
-        if len(location) > 1 and isinstance(location[1], int) and key in kept:
+        if key == "tune" and len(place) > 1:
+            rest[key] = without(rest[key], place[1:])
+        elif len(location) > 1 and isinstance(location[1], int) and key in kept:
             kept[key] = [position for position in kept[key] if position != location[1]]
         else:
             kept[key] = []
@@ -252,20 +255,6 @@ def checked(raw: dict[str, Any], document: Document) -> tuple[SpecFile, dict[str
     for key, anything in {"name": "unnamed", "datasets": ["-"], "backbones": ["-"], "methods": ["-"]}.items():
         rest.setdefault(key, anything)  # never planned: the position list is empty and the problem noted
     return SpecFile.model_validate(rest), kept
-
-
-def _real(location: tuple[int | str, ...], raw: object) -> Place:
-    """The location without pydantic's own parts: what of it the file has, and the key that it should have."""
-    path: list[int | str] = []
-    for part in location:
-        if isinstance(raw, list) and isinstance(part, int):
-            raw = raw[part]
-        elif isinstance(raw, dict) and isinstance(part, str):
-            raw = raw.get(part)
-        else:
-            continue
-        path.append(part)
-    return tuple(path)
 
 
 def _text(detail: ErrorDetails) -> str:

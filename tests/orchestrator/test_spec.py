@@ -187,6 +187,19 @@ def test_a_wrong_line_is_explained(line: str, said: str) -> None:
     assert found[0].startswith(said)
 
 
+def test_what_is_wrong_in_a_search_hides_nothing_else_of_it() -> None:
+    space = "{lr: {log: [2, 1]}, optimizer: {choice: [lion]}, rnk: {int: [1, 2]}}"
+    found = problems_of(f"{BASE}tune: {{trials: 0, smapler: tpe, objectives: [5], space: {space}}}\n")
+    assert {one.partition(" (")[0] for one in found} == {
+        "tune.trials",
+        "tune.smapler",
+        "tune.objectives[0]",
+        "tune.space.lr",
+        "tune.space.optimizer",
+        "tune.space.rnk",
+    }
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
