@@ -129,11 +129,13 @@ def _best(report: StudyReport) -> list[str]:
 def _front_words(report: StudyReport) -> list[str]:
     if not report.has_front:
         return []
-    return [f"  * the front: no other trial is as good in all of {', '.join(report.objectives)} and better in one"]
+    return [
+        f"  * the front: no other trial is as good in all of {', '.join(report.named_objectives)} and better in one"
+    ]
 
 
 def _ties(report: StudyReport) -> list[str]:
-    alike = f"the {' and '.join(report.objectives)} of" if report.has_front else "the accuracy of"
+    alike = f"the {' and '.join(report.named_objectives)} of"
     rule = "taken by loss, trained values, number"
     return [
         f"  tie: trial {one.number} has {alike} {', '.join(map(str, one.tied))}; {rule}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.report.board import Row
-from storage.records import Job, MethodCall, Value
+from storage.records import PRIMARY, Job, MethodCall, Value
 from storage.store import JobState
 
 CHOSEN = "tuned"
@@ -62,7 +62,12 @@ def budget_words(states: Sequence[JobState]) -> str:
 def tuned_notes(rows: Sequence[Row]) -> tuple[str, ...]:
     """One sentence per tuned row: the values of every task, and where accuracy alone did not decide. Of points of a
     front those that the row's name does not have, and what the front is of."""
-    fronts = {state.tuned.objectives for row in rows for state in row.states if state.tuned and state.tuned.objectives}
+    fronts = {
+        (f"val_{PRIMARY[state.job.dataset.task]}", *state.tuned.objectives[1:])
+        for row in rows
+        for state in row.states
+        if state.tuned and state.tuned.objectives
+    }
     notes = [
         f"On the front: no other trial of the row's search was as good in all of {', '.join(objectives)} on val200 and "
         "better in one."

@@ -77,7 +77,7 @@ def _is_of(asked: str, dataset: str) -> bool:
 def _choices(report: StudyReport) -> str:
     short = report.dataset.rpartition("/")[2]
     outcomes = [(one.number, report.trials[one.number].outcome) for one in report.front]
-    names = (report.score, *report.objectives[1:])
+    names = report.named_objectives
     values = [
         f"{short}={number} ({', '.join(f'{name} {value:.4g}' for name, value in zip(names, reached, strict=True))})"
         for number, outcome in outcomes

@@ -87,7 +87,7 @@ def _add(sweep: str, study: StudyRecord, storage: optuna.storages.RDBStorage) ->
     made = optuna.create_study(storage=storage, study_name=name, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # counts as experimental
-        made.set_metric_names([report.score, *report.objectives[1:]])
+        made.set_metric_names(list(report.named_objectives))
     said = {"study": report.study, "row": report.row, "backbone": report.backbone, "dataset": report.dataset}
     chosen = {} if report.chosen is None else {"chosen": report.chosen}
     for key, value in ({_MARK: sweep} | said | chosen).items():

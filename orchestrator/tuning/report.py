@@ -76,6 +76,11 @@ class StudyReport:
     def has_front(self) -> bool:
         return len(self.objectives) > 1
 
+    @property
+    def named_objectives(self) -> tuple[str, ...]:
+        """As they are called on this data set: on masks the score is Dice."""
+        return self.score, *self.objectives[1:]
+
     def count(self, state: str) -> int:
         return sum(one.state == state for one in self.trials)
 
@@ -97,7 +102,7 @@ class StudyReport:
             "best": None if self.best is None else self.trials[self.best.number].to_json(),
             "tied": [] if self.best is None else list(self.best.tied),
             "final_jobs_from_trial": self.chosen,
-            "objectives": list(self.objectives),
+            "objectives": list(self.named_objectives),
             "front": [{**self.trials[one.number].to_json(), "tied": list(one.tied)} for one in self.front],
             "epochs_saved": self.epochs_saved,
             "epochs_planned": self.epochs_planned,

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.catalogue import installed_catalogue
 from orchestrator.errors import UsageError
 from orchestrator.plan import plan
+from orchestrator.report.build import leaderboard
 from orchestrator.spec import parse_spec
 from orchestrator.spec_problems import SpecError
 from orchestrator.tuning.freezing import Wanted, frozen_recipe
@@ -141,7 +142,10 @@ def test_a_front_on_masks_is_of_dice(masked, tmp_path):
     one.script = with_size(scored("dice_pct"))
     one.drive()
     reports = study_reports(one.store, "s")
+    board = leaderboard(one.store.jobs("s"), {}, sweeps=("s",))
     one.store.close()
+    assert reports[0].to_json()["objectives"] == ["val_dice_pct", "trainable_params"]
+    assert any("in all of val_dice_pct, trainable_params" in note for note in board.sections[0].notes)
     with pytest.raises(UsageError, match=r"--trial masked=\d \(val_dice_pct \d+"):
         frozen_recipe("s", reports, Wanted())
 
