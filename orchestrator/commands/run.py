@@ -70,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         change = session.store.save_sweep(spec.name, spec.text, entries if tuner is None else busy)
         dropped = f", {len(change.dropped)} dropped from it" if change.dropped else ""
         note(f"{spec.name}: {len(change.new)} new jobs, {len(change.known)} known{dropped}")
+        if tuner is not None:
+            note(f"  tuning: {tuner.words}")
         for refusal in made.refused:
             note(f"  left out: {refusal.row} on {refusal.backbone} ({refusal.jobs} jobs): {refusal.reason}")
         for missing in made.left_out:

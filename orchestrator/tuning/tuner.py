@@ -46,6 +46,14 @@ class Tuner:
         self._makers: dict[str, list[str]] = {}  # job id -> ids of the jobs that make what it needs
         self._catch_up(self.studies)
 
+    @property
+    def words(self) -> str:
+        """How many studies there are, for how long, and what is known of them."""
+        known = sum(len(study.trials) for study in self.studies)
+        budgets = dict.fromkeys(study.cell.tune.budget for study in self.studies)
+        studies = "1 study" if len(self.studies) == 1 else f"{len(self.studies)} studies"
+        return f"{studies}, each for {' or '.join(budgets)}; {known} trials known"
+
     def members(self) -> list[Entry]:
         """The entries that the sweep has by now: trials asked in earlier runs, and final jobs of finished studies."""
         found = [

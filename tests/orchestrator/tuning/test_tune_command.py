@@ -69,7 +69,9 @@ def test_status_says_how_far_the_search_is(home, capsys):
 def test_the_same_command_again_runs_nothing(home, capsys):
     capsys.readouterr()
     assert drive(home) == 0
-    assert "0 jobs run" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "0 jobs run" in said
+    assert "tuning: 1 study, each for 5 trials; 5 trials known" in said
 
 
 def test_the_plan_says_what_is_known_of_the_search(home, capsys):

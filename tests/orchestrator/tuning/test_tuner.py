@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
+from orchestrator.report.build import leaderboard
 from orchestrator.tuning.outcomes import DIVERGED, PRUNED
 from orchestrator.tuning.report import study_reports
 from orchestrator.tuning.tuner import Tuner
@@ -205,3 +206,12 @@ def test_who_asked_is_kept_and_a_search_that_another_optuna_goes_on_with_says_so
     one.drive()
     assert f"are by Optuna {ours}, further ones by 99.0" in caplog.text
     assert [trial.attrs[ASKED_BY] for trial in one.store.trials([study.cell.study])] == [*[ours] * 4, *["99.0"] * 2]
+
+
+def test_values_that_a_search_chose_are_said_once_below_the_board(search):
+    one = search()
+    one.drive()
+    (section,) = leaderboard(one.store.jobs("s"), {}, sweeps=("s",)).sections
+    chosen = {study.trials[study.best.number].params["gps.connections_per_neuron"] for study in one.tuner.studies}
+    assert len(chosen) == 2  # else there would be nothing to say twice
+    assert sum("connections_per_neuron" in note for note in section.notes) == 1
