@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +22,7 @@ JSON_VERSION = 1
 SAMPLERS = ("tpe", "random", "grid", "nsga2")
 PRUNERS = ("none", "median", "successive_halving", "hyperband")
 _MOST = 100_000  # trials of a replay, and seeds
+_MOST_TIMES = 10  # the recorded time: who has more can run all of the table
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -32,7 +34,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     group.add_argument("--save", type=Path, metavar="FILE", help="write the study's table (.jsonl), replay nothing")
     group.add_argument("--sampler", default="tpe", metavar="A,B", help=f"{', '.join(SAMPLERS)} (default tpe)")
     group.add_argument("--pruner", default="median", metavar="A,B", help=f"{', '.join(PRUNERS)} (default median)")
-    group.add_argument("--trials", default="20", metavar="N,M", help="budgets (default 20)")
+    group.add_argument("--trials", metavar="N,M", help="budgets in trials (default 20, where there are no hours)")
+    group.add_argument("--hours", metavar="H,I", help="budgets in hours of slots, as recorded")
     group.add_argument("--seeds", default="20", metavar="N", help="searches of each kind (default 20)")
     group.add_argument("--parallel", default="1", metavar="N", help="trials at a time (default 1)")
     group.add_argument("--slots", metavar="N", help="slots (default: as many as trials at a time)")
@@ -47,7 +50,7 @@ def run_replay(args: argparse.Namespace) -> int:
     if args.save is not None:
         return _save(args, tables)
     for table in tables:
-        _refuse_grid(table, ways)
+        _refuse(table, ways)
     records = []
     for table in tables:
         found = [compared(table, tune, seeds, slots) for tune in _bounded(table, ways)]
@@ -102,25 +105,32 @@ def _tables(args: argparse.Namespace) -> list[Table]:
 
 def _ways(args: argparse.Namespace) -> list[Tune]:
     samplers, pruners = _words("--sampler", args.sampler, SAMPLERS), _words("--pruner", args.pruner, PRUNERS)
-    budgets = [_number("--trials", text) for text in args.trials.split(",")]
+    budgets: list[tuple[int | None, float | None]] = [(None, hours) for hours in _hours(args.hours)]
+    trials = args.trials or ("" if budgets else "20")
+    budgets = [(_number("--trials", text), None) for text in trials.split(",") if trials] + budgets
     parallel = _number("--parallel", args.parallel)
     return [
-        Tune(trials, {}, sampler, pruner, parallel=parallel)
-        for sampler, pruner, trials in product(samplers, pruners, budgets)
+        Tune(trials, {}, sampler, pruner, hours, parallel)
+        for sampler, pruner, (trials, hours) in product(samplers, pruners, budgets)
     ]
 
 
 def _bounded(table: Table, ways: list[Tune]) -> list[Tune]:
     """With the constraint under which the table was recorded."""
-    return [
-        Tune(one.trials, table.space, one.sampler, one.pruner, None, one.parallel, table.constraint) for one in ways
-    ]
+    return [replace(one, space=table.space, constraint=table.constraint) for one in ways]
 
 
-def _refuse_grid(table: Table, ways: list[Tune]) -> None:
+def _refuse(table: Table, ways: list[Tune]) -> None:
     continuous = [name for name, domain in table.space.items() if domain.kind not in ("int", "choice")]
     if continuous and any(one.sampler == "grid" for one in ways):
         raise UsageError(f"--sampler grid: {', '.join(continuous)} of {table.dataset} is continuous; leave grid out")
+    recorded = sum(one.wall_s for one in table.trials) / 3600
+    hours = max((one.hours for one in ways if one.hours is not None), default=0.0)
+    if hours > _MOST_TIMES * recorded:
+        text = (
+            f"all trials of {table.dataset} together took {recorded:.2g}; expected at most {_MOST_TIMES} times as many"
+        )
+        raise UsageError(f"--hours {hours:g}: {text}")
 
 
 def _words(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
@@ -129,6 +139,18 @@ def _words(flag: str, text: str, known: tuple[str, ...]) -> list[str]:
         if word not in known:
             raise UsageError(f"{flag} {text}: {word!r} is none of {', '.join(known)}.{did_you_mean(word, known)}")
     return words
+
+
+def _hours(text: str | None) -> list[float]:
+    if text is None:
+        return []
+    try:
+        hours = [float(word) for word in text.split(",")]
+    except ValueError:
+        hours = [0.0]
+    if not all(0 < one <= _MOST for one in hours):
+        raise UsageError(f"--hours {text}: expected hours above 0, such as 0.5,2")
+    return hours
 
 
 def _number(flag: str, text: str) -> int:

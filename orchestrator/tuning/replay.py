@@ -12,7 +12,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from orchestrator.tuning.outcomes import PRUNED, Outcome
 from orchestrator.tuning.study_run import StudyRun
 from orchestrator.tuning.tables import Recorded, Table
 from orchestrator.tuning.warm import Offer
-from storage.records import Trial
+from storage.records import Result, Trial
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class _Run:
         self._events = 0
         self._rows: dict[str, Recorded] = {}
         self.trained: dict[str, int] = {}  # job id -> epochs of its last attempt, once it has ended
+        self._took_s: dict[str, float] = {}  # job id -> time of its slot in that attempt
         self.epochs, self.slot_s, self.now_s = 0, 0.0, 0.0
 
     def to_its_end(self) -> None:
@@ -173,9 +174,14 @@ class _Run:
 
     def _tell(self) -> bool:
         ready = [job_id for job_id in self.study.next_to_tell() if job_id in self.trained]
-        for job_id in ready:  # the whole result: the verdict is drawn again from its curve
-            self.study.ended(job_id, self._rows[job_id].result)
+        for job_id in ready:
+            self.study.ended(job_id, self._result(job_id))
         return bool(ready)
+
+    def _result(self, job_id: str) -> Result:
+        """The whole one, as the verdict is drawn again from its curve, with the time that the attempt has taken."""
+        whole = self._rows[job_id].result
+        return replace(whole, metrics={**whole.metrics, "wall_s": self._took_s[job_id]})
 
     def _follow(self, attempt: _Attempt) -> None:
         """Note when the attempt says something next: an epoch that may be its last one, or its end."""
@@ -194,4 +200,5 @@ class _Run:
         self._free += 1
         self.trained[attempt.job_id] = min(attempt.at, len(curve))
         self.epochs += self.trained[attempt.job_id]
-        self.slot_s += self.now_s - attempt.began_s
+        self._took_s[attempt.job_id] = self.now_s - attempt.began_s
+        self.slot_s += self._took_s[attempt.job_id]

@@ -13,7 +13,7 @@ from orchestrator.tuning.optuna_study import grid_size
 from orchestrator.tuning.replay import Replayed, TableCell, replay
 from orchestrator.tuning.tables import Table
 
-_HEAD = ("sampler", "pruner", "trials", "median", "p90", "within 1", "distinct", "epochs", "hours")
+_HEAD = ("sampler", "pruner", "budget", "median", "p90", "within 1", "distinct", "epochs", "hours")
 _WIDTHS = (8, 18, 6, 7, 6, 9, 9, 8, 8)
 
 
@@ -40,6 +40,7 @@ class Compared:
             "sampler": self.tune.sampler,
             "pruner": self.tune.pruner,
             "trials": self.tune.trials,
+            "slot_hours": self.tune.hours,
             "parallel": self.tune.parallel,
             "seeds": self.seeds,
             "regret_points": _finite(self.regret_points),
@@ -95,7 +96,8 @@ def compared_lines(table: Table, found: Iterable[Compared]) -> list[str]:
     for one in found:
         regrets = [_regret(value, step) for value in (one.regret_points, one.regret_p90_points)]
         counts = (f"{100 * one.within_one:.0f} %", f"{one.jobs:g}", f"{one.epochs_pct:.0f} %")
-        way = (one.tune.sampler, one.tune.pruner, str(one.tune.trials))
+        budget = f"{one.tune.hours:g} h" if one.tune.trials is None else str(one.tune.trials)
+        way = (one.tune.sampler, one.tune.pruner, budget)
         lines.append(_line((*way, *regrets, *counts, f"{one.virtual_hours:.2f}")))
     return lines
 

@@ -82,6 +82,18 @@ def test_a_replay_has_the_trials_of_a_real_run_that_is_killed_ten_times(grid, se
     assert found.jobs == len({job_id for _, job_id, _ in trials})
 
 
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_a_budget_in_hours_ends_a_replay_where_it_ends_a_real_search(table, search, pruner):
+    tune = f"hours: 0.35, {SPACE}, pruner: {pruner}"
+    real = search(tune, slots=1, script=of_the_table(table), datasets=ONE)
+    real.drive()
+    ((_, trials),) = real.trials().items()
+    found = replayed(table, None, pruner=pruner, hours=0.35)
+    assert [one.params for one in found.trials] == [params for _, _, params in trials]
+    took_s = [one.wall_s for one in found.outcomes]
+    assert sum(took_s[:-1]) < 0.35 * 3600 <= sum(took_s)
+
+
 def test_epochs_are_those_that_real_jobs_train(table, search):
     real = search(f"trials: 20, {SPACE}, pruner: successive_halving", slots=1, script=of_the_table(table), datasets=ONE)
     real.drive()

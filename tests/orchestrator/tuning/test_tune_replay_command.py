@@ -67,6 +67,15 @@ def test_programs_get_every_number(home, capsys):
     assert found["within_one_image"] == 1
 
 
+def test_budgets_may_be_hours_of_slots(home, capsys):
+    words = ("s", "--home", home, "--dataset", "embedded/digits", "--hours", "0.05,0.2", "--pruner", "none")
+    assert asked(capsys, *words, "--seeds", 2).count("  tpe  ") == 2
+    assert asked(capsys, *words, "--seeds", 2, "--trials", 3).count("  tpe  ") == 3
+    few, many = json.loads(asked(capsys, *words, "--seeds", 1, "--json"))["studies"][0]["searches"]
+    assert (few["trials"], few["slot_hours"], many["slot_hours"]) == (None, 0.05, 0.2)
+    assert 0.05 <= few["virtual_hours"] < 0.07 < many["virtual_hours"]
+
+
 def test_a_saved_table_is_replayed_without_a_store_to_the_same_numbers(home, capsys, tmp_path, monkeypatch):
     words = ("--sampler", "tpe", "--trials", 8, "--seeds", 3)
     stored = asked(capsys, "s", "--home", home, "--dataset", "embedded/digits", *words)
@@ -88,6 +97,9 @@ def test_a_replay_leaves_the_store_as_it_is(home, capsys):
         (("--sampler", "tpee"), "'tpee' is none of tpe, random, grid, nsga2. Did you mean 'tpe'?"),
         (("--pruner", "all"), "'all' is none of none, median"),
         (("--trials", "0"), "--trials 0: expected a whole number from 1"),
+        (("--hours", "0.5,none"), "--hours 0.5,none: expected hours above 0"),
+        (("--hours", "99"), "--hours 99: all trials of embedded/digits together took"),
+        (("--hours", "0"), "--hours 0: expected hours above 0"),
         (("--seeds", "many"), "--seeds many: expected a whole number"),
         (("--dataset", "embedded/digit"), "s has no study 'embedded/digit'. Did you mean 'embedded/digits'?"),
         (("--study", "ffff"), "s has no study 'ffff'."),
