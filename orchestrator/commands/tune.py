@@ -11,14 +11,16 @@ from typing import Any
 
 import yaml
 
+from orchestrator.commands.tune_choice import add_choice, named, narrowed, refuse_strays
 from orchestrator.commands.tune_looks import LOOKS
 from orchestrator.commands.tune_replay import add_arguments, run_replay
 from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
 from orchestrator.report.table import compact
 from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
-from orchestrator.tuning.freezing import Wanted, frozen_recipe
+from orchestrator.tuning.freezing import frozen_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
+from orchestrator.tuning.study_record import study_records
 from orchestrator.tuning.warm import WARM
 from storage.records.whole import write_whole
 
@@ -36,8 +38,6 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
     )
     command.add_argument("sweep", nargs="?", help="name of the sweep (default: the latest)")
     command.add_argument("--json", action="store_true", help="machine-readable")
-    command.add_argument("--row", metavar="NAME", help="freeze: this row, where several were tuned")
-    command.add_argument("--backbone", metavar="NAME", help="freeze: this backbone, where there are several")
     command.add_argument(
         "--trial",
         action="append",
@@ -51,21 +51,26 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="PATH",
         help="freeze: write there (.yaml), not to stdout; export: the file (.db); plot: the folder",
     )
+    add_choice(command)
     add_arguments(command)
     add_home_argument(command)
 
 
 def run(args: argparse.Namespace) -> int:
+    refuse_strays(args)
     if args.what == "replay":
         return run_replay(args)
     with open_session(args) as session:
         name = pick_sweep(session, args.sweep)
         reports = study_reports(session.store, name)
-        if reports and args.what in LOOKS:
-            return LOOKS[args.what](session, name, args)
-    if not reports:
-        note(f"{name} has no trials; `tune:` in its spec makes a search (TUNING.md)")
-        return EXIT_NOTHING
+        if not reports:
+            note(f"{name} has no trials; `tune:` in its spec makes a search (TUNING.md)")
+            return EXIT_NOTHING
+        reports = narrowed(name, [(named(one), one) for one in reports], args)
+        if args.what in LOOKS:
+            records = study_records(session.store, name)
+            chosen = narrowed(name, [(named(one.report), one) for one in records], args)
+            return LOOKS[args.what](session, name, chosen, args)
     if args.what == "freeze":
         return _freeze(args, name, reports)
     if args.json:
@@ -77,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _freeze(args: argparse.Namespace, name: str, reports: list[StudyReport]) -> int:
-    text = frozen_recipe(name, reports, Wanted(args.row, args.backbone, tuple(args.trial)))
+    text = frozen_recipe(name, reports, args.trial)
     if args.to is None:
         out(json.dumps(yaml.safe_load(text), indent=1) if args.json else text.rstrip("\n"))
         return EXIT_OK

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EXIT_OK, UsageError
 from orchestrator.session import Session, note, out
-from orchestrator.tuning.study_record import StudyRecord, study_records
+from orchestrator.tuning.study_record import StudyRecord
 
 if TYPE_CHECKING:
     from orchestrator.tuning.optuna_importance import Importance
+
+Studies = Sequence[StudyRecord]
 
 JSON_VERSION = 1
 _BAR = 20
 
 
-def importance(session: Session, name: str, args: argparse.Namespace) -> int:
+def importance(session: Session, name: str, studies: Studies, args: argparse.Namespace) -> int:
     """Print what each parameter decided, study by study."""
     _require("optuna", "importance")
     from orchestrator.tuning.optuna_importance import CHANCE, EVALUATOR, importance_of
 
-    found = [(study, importance_of(study)) for study in study_records(session.store, name)]
+    found = [(study, importance_of(study)) for study in studies]
     if args.json:
-        studies = [_record(study, one) for study, one in found]
-        _print_json(name, {"evaluator": EVALUATOR, "studies": studies})
+        records = [_record(study, one) for study, one in found]
+        _print_json(name, {"evaluator": EVALUATOR, "studies": records})
         return EXIT_OK
     out("\n".join(line for study, one in found for line in _lines(study, one, CHANCE)))
     note(f"parts of what decided whether a trial is among the best of its study ({EVALUATOR})")
     return EXIT_OK
 
 
-def export(session: Session, name: str, args: argparse.Namespace) -> int:
+def export(session: Session, name: str, studies: Studies, args: argparse.Namespace) -> int:
     """Write an Optuna database of all studies."""
     _require("optuna", "export")
     from orchestrator.tuning.optuna_export import export_studies
@@ -42,7 +44,6 @@ def export(session: Session, name: str, args: argparse.Namespace) -> int:
     if args.to is None or args.to.suffix != ".db":
         given = "" if args.to is None else f", not {args.to}"
         raise UsageError(f"tune export needs --to FILE.db{given}")
-    studies = study_records(session.store, name)
     names = export_studies(name, studies, args.to)
     if args.json:
         trials = sum(len(study.trials) for study in studies)
@@ -53,13 +54,13 @@ def export(session: Session, name: str, args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def plot(session: Session, name: str, args: argparse.Namespace) -> int:
+def plot(session: Session, name: str, studies: Studies, args: argparse.Namespace) -> int:
     """Write figures of all studies."""
     _require("matplotlib", "plot")
     from orchestrator.tuning.plot_page import write_plots
 
     folder = session.home / "plots" / name if args.to is None else args.to
-    page, *pictures = write_plots(name, study_records(session.store, name), folder)
+    page, *pictures = write_plots(name, studies, folder)
     if args.json:
         _print_json(name, {"page": str(page), "figures": [str(file) for file in pictures]})
         return EXIT_OK
@@ -68,7 +69,7 @@ def plot(session: Session, name: str, args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-LOOKS: dict[str, Callable[[Session, str, argparse.Namespace], int]] = {
+LOOKS: dict[str, Callable[[Session, str, Studies, argparse.Namespace], int]] = {
     "importance": importance,
     "export": export,
     "plot": plot,

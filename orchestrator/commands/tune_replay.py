@@ -11,10 +11,12 @@ from pathlib import Path
 
 from methods.params import did_you_mean
 from orchestrator.catalogue import installed_catalogue
+from orchestrator.commands.tune_choice import is_narrow, narrowed
 from orchestrator.errors import EXIT_OK, UsageError
 from orchestrator.plan import plan
 from orchestrator.session import note, open_session, out, pick_sweep
 from orchestrator.spec import Tune, parse_spec
+from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.replay_report import compared, compared_lines, table_lines
 from orchestrator.tuning.tables import Table, load_table, recorded_table, save_table
 
@@ -28,24 +30,22 @@ _MOST_TIMES = 10  # the recorded time: who has more can run all of the table
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The words of `tune replay`, beside those of the other things that `tune` does."""
     group = command.add_argument_group("replay", "compare ways to search on trials recorded without a pruner")
-    group.add_argument("--study", metavar="ID", help="this study of the sweep (default: all)")
-    group.add_argument("--dataset", metavar="NAME", help="the studies on this data set")
     group.add_argument("--table", type=Path, metavar="FILE", help="a saved table, in the place of a sweep")
     group.add_argument("--save", type=Path, metavar="FILE", help="write the study's table (.jsonl), replay nothing")
-    group.add_argument("--sampler", default="tpe", metavar="A,B", help=f"{', '.join(SAMPLERS)} (default tpe)")
-    group.add_argument("--pruner", default="median", metavar="A,B", help=f"{', '.join(PRUNERS)} (default median)")
+    group.add_argument("--sampler", metavar="A,B", help=f"{', '.join(SAMPLERS)} (default tpe)")
+    group.add_argument("--pruner", metavar="A,B", help=f"{', '.join(PRUNERS)} (default median)")
     group.add_argument("--trials", metavar="N,M", help="budgets in trials (default 20, where there are no hours)")
     group.add_argument("--hours", metavar="H,I", help="budgets in hours of slots, as recorded")
-    group.add_argument("--seeds", default="20", metavar="N", help="searches of each kind (default 20)")
-    group.add_argument("--parallel", default="1", metavar="N", help="trials at a time (default 1)")
+    group.add_argument("--seeds", metavar="N", help="searches of each kind (default 20)")
+    group.add_argument("--parallel", metavar="N", help="trials at a time (default 1)")
     group.add_argument("--slots", metavar="N", help="slots (default: as many as trials at a time)")
 
 
 def run_replay(args: argparse.Namespace) -> int:
     """Raises UsageError with what cannot be replayed."""
     ways = _ways(args)
-    seeds = range(_number("--seeds", args.seeds))
-    slots = _number("--slots", args.slots or args.parallel)
+    seeds = range(_number("--seeds", args.seeds or "20"))
+    slots = _number("--slots", args.slots or args.parallel or "1")
     tables = _tables(args)
     if args.save is not None:
         return _save(args, tables)
@@ -78,8 +78,8 @@ def _save(args: argparse.Namespace, tables: list[Table]) -> int:
 
 def _tables(args: argparse.Namespace) -> list[Table]:
     if args.table is not None:
-        if args.sweep or args.study or args.dataset:
-            raise UsageError("--table is a study by itself; leave out the sweep, --study and --dataset")
+        if args.sweep or is_narrow(args):
+            raise UsageError("--table is a study by itself; leave out the sweep and what chooses one of it")
         return [load_table(args.table)]
     with open_session(args) as session:
         name = pick_sweep(session, args.sweep)
@@ -87,28 +87,29 @@ def _tables(args: argparse.Namespace) -> list[Table]:
         cells = [cell for cell in plan(parse_spec(session.store.spec(name), name), catalogue).cells if cell.is_resolved]
         recorded = set(session.store.studies(name))
         cells = [cell for cell in cells if cell.study in recorded]
-        chosen = [
-            cell
-            for cell in cells
-            if args.study in (None, cell.study) and args.dataset in (None, cell.point.dataset.name)
-        ]
         if not cells:
             raise UsageError(f"{name} has no trials to replay; `tune:` in its spec makes a search (TUNING.md)")
-        if not chosen:
-            wrong, known = (args.study, [cell.study for cell in cells])
-            if args.dataset is not None:
-                wrong, known = args.dataset, list(dict.fromkeys(cell.point.dataset.name for cell in cells))
-            hint = did_you_mean(wrong, known) or f" Known: {', '.join(known)}."
-            raise UsageError(f"{name} has no study {wrong!r}.{hint}")
+        chosen = narrowed(name, [(_names(cell), cell) for cell in cells], args)
         return [recorded_table(session.store, cell) for cell in chosen]
 
 
+def _names(cell: Cell) -> dict[str, str]:
+    point = cell.point
+    return {
+        "row": cell.row,
+        "backbone": point.backbone.ref.name,
+        "dataset": point.dataset.name,
+        "study": cell.study,
+    }
+
+
 def _ways(args: argparse.Namespace) -> list[Tune]:
-    samplers, pruners = _words("--sampler", args.sampler, SAMPLERS), _words("--pruner", args.pruner, PRUNERS)
+    samplers = _words("--sampler", args.sampler or "tpe", SAMPLERS)
+    pruners = _words("--pruner", args.pruner or "median", PRUNERS)
     budgets: list[tuple[int | None, float | None]] = [(None, hours) for hours in _hours(args.hours)]
     trials = args.trials or ("" if budgets else "20")
     budgets = [(_number("--trials", text), None) for text in trials.split(",") if trials] + budgets
-    parallel = _number("--parallel", args.parallel)
+    parallel = _number("--parallel", args.parallel or "1")
     return [
         Tune(trials, {}, sampler, pruner, hours, parallel)
         for sampler, pruner, (trials, hours) in product(samplers, pruners, budgets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import yaml
 
@@ -12,36 +12,22 @@ from orchestrator.tuning.cells import TRAIN
 from orchestrator.tuning.report import StudyReport
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What of a sweep's searches: a row and a backbone where there are several (None: the only one), and of each front
-    one trial, written `N`, or `DATASET=N` where there are several data sets."""
+def frozen_recipe(sweep: str, reports: Sequence[StudyReport], trials: Sequence[str] = ()) -> str:
+    """The file's text. `trials`: of each front one, written `N`, or `DATASET=N` where there are several data sets.
 
-    row: str | None = None
-    backbone: str | None = None
-    trials: tuple[str, ...] = ()
-
-
-def frozen_recipe(sweep: str, reports: Sequence[StudyReport], wanted: Wanted) -> str:
-    """The file's text. Raises UsageError where more than one row, backbone or point of a front is left, or a search is
-    not over."""
-    row, backbone = wanted.row, wanted.backbone
-    chosen = [one for one in reports if row in (None, one.row) and backbone in (None, one.backbone)]
-    if not chosen:
-        known = sorted({f"{one.row} on {one.backbone}" for one in reports})
-        raise UsageError(f"{sweep} has no search of that row and backbone; it has {', '.join(known)}")
+    Raises UsageError where more than one row, backbone or point of a front is left, or a search is not over."""
     problems = []
-    for flag, found in (("--row", {one.row for one in chosen}), ("--backbone", {one.backbone for one in chosen})):
+    for flag, found in (("--row", {one.row for one in reports}), ("--backbone", {one.backbone for one in reports})):
         if len(found) > 1:
             problems.append(
                 f"a recipe has one value per data set, and there are {', '.join(sorted(found))}: give {flag}"
             )
     if not problems:  # of one row, or this would list what was not asked for
-        open_ones = sorted(one.dataset for one in chosen if one.chosen is None)
+        open_ones = sorted(one.dataset for one in reports if one.chosen is None)
         problems += [f"the search on {', '.join(open_ones)} is not over: run the spec again"] if open_ones else []
     if problems:
         raise UsageError("; ".join(problems))
-    return _text(sweep, _picked(chosen, wanted.trials))
+    return _text(sweep, _picked(reports, trials))
 
 
 def _picked(reports: Sequence[StudyReport], trials: Sequence[str]) -> list[StudyReport]:

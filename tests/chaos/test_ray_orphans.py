@@ -13,11 +13,9 @@ import pytest
 pytestmark = pytest.mark.slow
 _GONE_WITHIN_S = 15.0
 
-# A shell that puts tests into the background makes them ignore Ctrl-C; a driver in a terminal does not.
 DRIVER = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from workers.pools.protocol import Progress, Request
 from workers.pools.ray_pool import RayPool
 from workers.pools.ray_session import RayOptions

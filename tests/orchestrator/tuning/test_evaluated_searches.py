@@ -11,7 +11,7 @@ from orchestrator.plan import plan
 from orchestrator.report.build import leaderboard
 from orchestrator.spec import parse_spec
 from orchestrator.spec_problems import SpecError
-from orchestrator.tuning.freezing import Wanted, frozen_recipe
+from orchestrator.tuning.freezing import frozen_recipe
 from orchestrator.tuning.outcomes import DONE, PRUNED
 from orchestrator.tuning.report import study_reports
 from storage.records import EpochMetrics, Phase, Result, Status
@@ -147,7 +147,7 @@ def test_a_front_on_masks_is_of_dice(masked, tmp_path):
     assert reports[0].to_json()["objectives"] == ["val_dice_pct", "trainable_params"]
     assert any("in all of val_dice_pct, trainable_params" in note for note in board.sections[0].notes)
     with pytest.raises(UsageError, match=r"--trial masked=\d \(val_dice_pct \d+"):
-        frozen_recipe("s", reports, Wanted())
+        frozen_recipe("s", reports)
 
 
 def with_size(script):

@@ -7,7 +7,7 @@ import yaml
 
 from orchestrator.cli import main
 from orchestrator.errors import UsageError
-from orchestrator.tuning.freezing import Wanted, frozen_recipe
+from orchestrator.tuning.freezing import frozen_recipe
 from orchestrator.tuning.outcomes import DONE, Best, Outcome
 from orchestrator.tuning.report import StudyReport, TrialReport
 from storage.records import Trial
@@ -23,7 +23,7 @@ def study(row="gps", dataset="embedded/digits", *, chosen=1, backbone="nano_vit"
 
 
 def test_each_data_set_has_its_row_with_the_values_of_its_best_trial():
-    record = yaml.safe_load(frozen_recipe("s", [study(), study(dataset="embedded/count")], Wanted()))
+    record = yaml.safe_load(frozen_recipe("s", [study(), study(dataset="embedded/count")]))
     values = {"lr": 1e-2, "gps.connections_per_neuron": 7}
     assert record["tasks"] == {"embedded/digits": values, "embedded/count": values}
     assert record["source"] == "search of sweep s, row gps on nano_vit: sweepboard tune freeze"
@@ -33,15 +33,13 @@ def test_each_data_set_has_its_row_with_the_values_of_its_best_trial():
 def test_one_row_and_one_backbone_make_a_recipe():
     both = [study(), study("lora"), study(backbone="pico_vit")]
     with pytest.raises(UsageError, match=r"there are gps, lora: give --row; .*nano_vit, pico_vit: give --backbone"):
-        frozen_recipe("s", both, Wanted())
-    assert "row lora" in frozen_recipe("s", both, Wanted("lora"))
-    with pytest.raises(UsageError, match="it has gps on nano_vit, gps on pico_vit, lora on nano_vit"):
-        frozen_recipe("s", both, Wanted("ssf"))
+        frozen_recipe("s", both)
+    assert "row lora" in frozen_recipe("s", both[1:2])
 
 
 def test_a_search_that_is_not_over_is_not_frozen():
     with pytest.raises(UsageError, match="the search on embedded/count is not over"):
-        frozen_recipe("s", [study(), study(dataset="embedded/count", chosen=None)], Wanted())
+        frozen_recipe("s", [study(), study(dataset="embedded/count", chosen=None)])
 
 
 def test_a_spec_that_names_the_file_has_the_jobs_that_the_search_ended_with(tmp_path, capsys, monkeypatch):

@@ -99,14 +99,16 @@ def test_a_sweep_without_a_search_has_nothing_to_look_at(what, capsys, tmp_path)
     store = open_store(tmp_path / "store.db")
     store.save_sweep("plain", "name: plain\n", [])
     store.close()
-    code, text, said = typed(capsys, tmp_path, what, "plain", "--to", tmp_path / "x.db")
+    place = [] if what == "importance" else ["--to", tmp_path / "x.db"]
+    code, text, said = typed(capsys, tmp_path, what, "plain", *place)
     assert (code, text, "has no trials" in said) == (4, "", True)
     assert not (tmp_path / "x.db").exists()
 
 
 @pytest.mark.parametrize(("what", "package"), [("importance", "optuna"), ("export", "optuna"), ("plot", "matplotlib")])
 def test_without_the_extra_it_says_how_to_install_it(what, package, home, tmp_path):
-    words = [sys.executable, "-c", BASE_ONLY, "tune", what, "s", "--to", str(tmp_path / "x.db"), "--home", str(home)]
+    place = [] if what == "importance" else ["--to", str(tmp_path / "x.db")]
+    words = [sys.executable, "-c", BASE_ONLY, "tune", what, "s", *place, "--home", str(home)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"tune {what} needs {package}: pip install 'sweepboard[tune]'" in done.stderr

@@ -101,8 +101,11 @@ def test_a_replay_leaves_the_store_as_it_is(home, capsys):
         (("--hours", "99"), "--hours 99: all trials of embedded/digits together took"),
         (("--hours", "0"), "--hours 0: expected hours above 0"),
         (("--seeds", "many"), "--seeds many: expected a whole number"),
-        (("--dataset", "embedded/digit"), "s has no study 'embedded/digit'. Did you mean 'embedded/digits'?"),
-        (("--study", "ffff"), "s has no study 'ffff'."),
+        (
+            ("--dataset", "embedded/digit"),
+            "s has no data set 'embedded/digit' among its searches. Did you mean 'embedded/digits'?",
+        ),
+        (("--study", "ffff"), "s has no study 'ffff' among its searches. Known: "),
         (("--save", "x.jsonl"), "--save writes one study"),
         (("--save", "x.csv", "--dataset", "embedded/digits"), "ends in .jsonl"),
         (("--table", "x.jsonl"), "leave out the sweep"),
