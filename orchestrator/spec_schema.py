@@ -162,7 +162,7 @@ def _objectives(names: list[str]) -> list[str]:
 class TuneFile(_Part):
     """One Optuna study per cell (stack × backbone × data set); an empty space means the methods' own."""
 
-    trials: Annotated[int | None, Field(ge=1, le=100_000)] = None  # 20, where there are no hours either
+    trials: Annotated[int | None, Field(ge=1, le=100_000)] = None  # DEFAULT_TRIALS, where there are no hours either
     hours: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     gpu_hours: Annotated[float | None, Field(gt=0, le=1_000_000)] = None
     parallel: Annotated[int, Field(ge=1, le=100)] = 1

@@ -15,7 +15,7 @@ from orchestrator.commands.tune_choice import is_narrow, narrowed
 from orchestrator.errors import EXIT_OK, UsageError
 from orchestrator.plan import plan
 from orchestrator.session import note, open_session, out, pick_sweep
-from orchestrator.spec import Tune, parse_spec
+from orchestrator.spec import DEFAULT_TRIALS, Tune, parse_spec
 from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.replay_report import compared, compared_lines, table_lines
 from orchestrator.tuning.tables import Table, load_table, recorded_table, save_table
@@ -34,7 +34,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     group.add_argument("--save", type=Path, metavar="FILE", help="write the study's table (.jsonl), replay nothing")
     group.add_argument("--sampler", metavar="A,B", help=f"{', '.join(SAMPLERS)} (default tpe)")
     group.add_argument("--pruner", metavar="A,B", help=f"{', '.join(PRUNERS)} (default median)")
-    group.add_argument("--trials", metavar="N,M", help="budgets in trials (default 20, where there are no hours)")
+    group.add_argument(
+        "--trials", metavar="N,M", help=f"budgets in trials (default {DEFAULT_TRIALS}, where there are no hours)"
+    )
     group.add_argument("--hours", metavar="H,I", help="budgets in hours of slots, as recorded")
     group.add_argument("--seeds", metavar="N", help="searches of each kind (default 20)")
     group.add_argument("--parallel", metavar="N", help="trials at a time (default 1)")
@@ -107,7 +109,7 @@ def _ways(args: argparse.Namespace) -> list[Tune]:
     samplers = _words("--sampler", args.sampler or "tpe", SAMPLERS)
     pruners = _words("--pruner", args.pruner or "median", PRUNERS)
     budgets: list[tuple[int | None, float | None]] = [(None, hours) for hours in _hours(args.hours)]
-    trials = args.trials or ("" if budgets else "20")
+    trials = args.trials or ("" if budgets else str(DEFAULT_TRIALS))
     budgets = [(_number("--trials", text), None) for text in trials.split(",") if trials] + budgets
     parallel = _number("--parallel", args.parallel or "1")
     return [

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import Tune
+from orchestrator.spec import DEFAULT_TRIALS, Tune
 from orchestrator.tuning.replay_report import compared
 from orchestrator.tuning.tables import load_table
 
 GRIDS = Path(__file__).parents[2] / "golden" / "k_grid"
-TRIALS = 40  # 28 and 60 keep the bar too; 20, the default, do not on digits
 
 
 @pytest.mark.parametrize("task", ["count", "digits", "location"])
 @pytest.mark.parametrize("seeds", [range(20), range(20, 40)], ids=["0-19", "20-39"])
-def test_tpe_with_pruning_ends_within_one_image_of_the_grid_at_two_fifths_of_its_epochs(task, seeds):
+@pytest.mark.parametrize("trials", [DEFAULT_TRIALS, 40])
+def test_tpe_with_pruning_ends_within_one_image_of_the_grid_at_two_fifths_of_its_epochs(task, seeds, trials):
     table = load_table(GRIDS / f"{task}.jsonl")
     assert (len(table.trials), table.image_points) == (60, 0.5)
-    found = compared(table, Tune(TRIALS, table.space, "tpe", "median"), seeds)
+    found = compared(table, Tune(trials, table.space, "tpe", "median"), seeds)
     assert found.regret_points <= 0.5
     assert found.epochs_pct <= 40
 

@@ -138,8 +138,8 @@ def test_a_study_is_named_by_what_decides_its_trials_and_not_by_its_budget_or_it
         assert not set(studies()) & set(other)
 
 
-def test_without_a_budget_a_study_has_twenty_trials_and_with_hours_as_many_as_fit():
+def test_without_a_budget_a_study_has_thirty_trials_and_with_hours_as_many_as_fit():
     text = "name: s\ndatasets: [embedded/digits]\nbackbones: [nano_vit]\nmethods: [gps]\ntune: {%s}\n"
-    assert parse_spec(text % "sampler: tpe").tune.budget == "20 trials"
+    assert parse_spec(text % "sampler: tpe").tune.budget == "30 trials"
     assert parse_spec(text % "hours: 2").tune.budget == "2 slot-hours"
     assert parse_spec(text % "hours: 0.5, trials: 30").tune.budget == "30 trials or 0.5 slot-hours"
