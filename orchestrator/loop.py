@@ -21,13 +21,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.claims import Claims, InFlight
 from orchestrator.guide import Guide, NoGuide, pruned
 from orchestrator.owners import this_owner
 from orchestrator.policy import POLICY
 from orchestrator.progress import SweepProgress
 from orchestrator.retries import Retries
 from orchestrator.taking_back import spool_of, take_back
-from storage.records import EpochMetrics, Failure, Lease, Result, Status
+from storage.records import Failure, Lease, Result, Status
 from storage.store import Entry, JobState, StaleLease, Store
 from workers.pools.protocol import Done, Lost, Pool, PoolEvent, Progress, Request
 
@@ -55,21 +56,6 @@ class Outcome:
 
 
 @dataclass
-class _InFlight:
-    """`epochs`: those reported so far. `pruned`: it was asked to stop, and ends at the last of them."""
-
-    entry: Entry
-    lease: Lease
-    epochs: list[EpochMetrics] = field(default_factory=list)
-    pruned: bool = False
-
-    @property
-    def is_alone(self) -> bool:
-        """Measurements run while nothing else does."""
-        return bool(self.entry.resources.get("exclusive"))
-
-
-@dataclass
 class Loop:
     """Drives one sweep on one pool; `only` restricts it to those job ids.
 
@@ -91,8 +77,8 @@ class Loop:
     stopping: bool = False
 
     def __post_init__(self) -> None:
-        self._in_flight: dict[str, _InFlight] = {}
-        self._claimed: list[_InFlight] = []  # not yet submitted: the first one is to be alone
+        self._in_flight: dict[str, InFlight] = {}
+        self._claims = Claims(self.store, self.sweep, self.owner, self.only, LEASE_S)
         self._retries = Retries(self.store)
         self._may_grow = True
         self._renewed_s = self.clock()
@@ -111,7 +97,9 @@ class Loop:
     def run(self) -> Outcome:
         """Until every job of the sweep is finished, blocked or held; or until drained."""
         take_back(self.store, self.sweep, self.home)
-        self.progress = SweepProgress.of(self.sweep, self._states())
+        states = self._states()
+        self._claims.know(state.job for state in states if state.status is Status.PENDING)
+        self.progress = SweepProgress.of(self.sweep, states)
         self.watch(self.progress, None)
         while not self.stopping:
             self._wake_paused()
@@ -138,29 +126,41 @@ class Loop:
     def _grow(self) -> None:
         if self._may_grow:
             self._may_grow = False
-            self.progress.joined(self.guide.more())
+            joined = self.guide.more()
+            self._claims.know(entry.job for entry in joined)
+            self.progress.joined(joined)
             self.progress.to_come = self.guide.to_come()
 
     def _fill(self) -> None:
         free = self.pool.free_slots
         if free < 1:
             return
-        if not self._claimed:
-            found = self.store.claim(self.sweep, self.owner, free, LEASE_S, self.only)
-            self._claimed = [_InFlight(entry, lease) for entry, lease in found]
-        while self._claimed and self._may_start(self._claimed[0]):
-            flight = self._claimed.pop(0)
-            entry, lease = flight.entry, flight.lease
-            try:
-                self.store.start(lease)
-            except StaleLease:
-                continue  # cancelled or taken while it waited
-            self._in_flight[entry.job.job_id] = flight
-            self.progress.running[entry.job.job_id] = "start"
-            self.pool.submit(entry.job, lease, self.request(entry))
-            self.watch(self.progress, None)
+        self._claims.refill(free)
+        while self._claims.waiting and self._may_start(self._claims.waiting[0][0]):
+            self._submit(self._claims.waiting.pop(0))
 
-    def _may_start(self, flight: _InFlight) -> bool:
+    def _submit(self, bundle: list[InFlight]) -> None:
+        while bundle and not self._begin(bundle[0]):
+            del bundle[0]  # cancelled or taken while it waited
+        if not bundle:
+            return
+        self._in_flight.update({flight.entry.job.job_id: flight for flight in bundle})
+        entry, lease = bundle[0].entry, bundle[0].lease
+        then = [(flight.entry.job, flight.lease) for flight in bundle[1:]]
+        self.pool.submit(entry.job, lease, self.request(entry), then)
+        self.watch(self.progress, None)
+
+    def _begin(self, flight: InFlight) -> bool:
+        """Note that its turn in its slot has come; False where its lease is void by now."""
+        flight.begun = True
+        try:
+            self.store.start(flight.lease)
+        except StaleLease:
+            return False
+        self.progress.running[flight.entry.job.job_id] = "start"
+        return True
+
+    def _may_start(self, flight: InFlight) -> bool:
         if flight.is_alone:
             return not self._in_flight
         return self.pool.free_slots > 0 and not any(other.is_alone for other in self._in_flight.values())
@@ -171,6 +171,8 @@ class Loop:
             self._may_grow = self._may_grow or not self._in_flight  # another driver may have finished something
             self.watch(self.progress, None)
             return
+        if not flight.begun and not isinstance(event, Lost) and not self._begin(flight):
+            self.pool.cancel(event.job_id, grace_s=10.0)
         if isinstance(event, Progress):
             self._progressed(event, flight)
         else:
@@ -186,7 +188,7 @@ class Loop:
                 self._ended(flight, event)
         self.watch(self.progress, event)
 
-    def _progressed(self, event: Progress, flight: _InFlight) -> None:
+    def _progressed(self, event: Progress, flight: InFlight) -> None:
         part = f" {event.done}/{event.total}" if event.total else ""
         self.progress.running[event.job_id] = f"{event.stage}{part}"
         if event.epoch is None or flight.pruned:
@@ -197,13 +199,13 @@ class Loop:
             flight.pruned = True
             self.pool.cancel(event.job_id, _PRUNE_GRACE_S)
 
-    def _ended(self, flight: _InFlight, event: Done) -> None:
+    def _ended(self, flight: InFlight, event: Done) -> None:
         if event.result.status is Status.CANCELLED and self.stopping:
             self._release(flight.lease, "the driver was stopped")
         else:
             self._record(flight.lease, event.result)
 
-    def _after_failure(self, flight: _InFlight, failure: Failure, result: Result | None) -> None:
+    def _after_failure(self, flight: InFlight, failure: Failure, result: Result | None) -> None:
         job, lease = flight.entry.job, flight.lease
         wait_s = self._retries.wait_s(job.job_id, failure)
         if wait_s is None:
@@ -248,16 +250,14 @@ class Loop:
         self._renewed_s = now_s
         self._may_grow = True
         self.store.expire()
-        held = [flight.lease for flight in (*self._in_flight.values(), *self._claimed)]
+        held = [*(flight.lease for flight in self._in_flight.values()), *self._claims.leases]
         valid = self.store.renew([*held, *self._retries.leases], LEASE_S)
         for job_id, flight in list(self._in_flight.items()):
             if job_id in valid:
                 flight.lease = valid[job_id]
             else:  # cancelled by a person, or taken by another driver: the attempt is void
                 self.pool.cancel(job_id, grace_s=10.0)
-        self._claimed = [
-            _InFlight(one.entry, valid[one.lease.job_id]) for one in self._claimed if one.lease.job_id in valid
-        ]
+        self._claims.renewed(valid)
         self._retries.renewed(valid)
 
     def _nothing_more(self) -> bool:
@@ -275,12 +275,12 @@ class Loop:
         until_s = self.clock() + 5.0
         while self._in_flight and self.clock() < until_s:
             self._handle(self.pool.next_event(_LISTEN_S))
-        for flight in (*self._in_flight.values(), *self._claimed):
-            self._release(flight.lease, "the driver was stopped")
+        for lease in (*(flight.lease for flight in self._in_flight.values()), *self._claims.leases):
+            self._release(lease, "the driver was stopped")
         for lease in self._retries.due(math.inf):
             self._release(lease, "the driver was stopped")
         self._in_flight.clear()
-        self._claimed.clear()
+        self._claims.waiting.clear()
 
     def _outcome(self) -> Outcome:
         counts = self._counts()

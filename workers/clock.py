@@ -15,6 +15,7 @@ class Stopwatch:
         self._started_s = time.monotonic()
         self._cpu_started_s = time.process_time()
         self._spent_s: dict[str, float] = defaultdict(float)
+        self._credited_s = 0.0
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -25,14 +26,19 @@ class Stopwatch:
         finally:
             self._spent_s[stage] += time.monotonic() - started_s
 
+    def credit(self, stage: str, seconds: float) -> None:
+        """Count time of this job that was spent in another one, or (below 0) time of others that was spent in this."""
+        self._spent_s[stage] += seconds
+        self._credited_s += seconds
+
     def metrics(self) -> dict[str, float]:
         """wall_s, cpu_s, train_s, eval_s, and overhead_s: outside those, measuring and the making of artifacts."""
-        wall_s = time.monotonic() - self._started_s
+        wall_s = time.monotonic() - self._started_s + self._credited_s
         train_s, eval_s = self._spent_s["train"], self._spent_s["evaluate"]
         other_work_s = self._spent_s["measure"] + self._spent_s["prepare"]
         return {
             "wall_s": wall_s,
-            "cpu_s": time.process_time() - self._cpu_started_s,
+            "cpu_s": max(0.0, time.process_time() - self._cpu_started_s + self._credited_s),
             "train_s": train_s,
             "eval_s": eval_s,
             "overhead_s": wall_s - train_s - eval_s - other_work_s,

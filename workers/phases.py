@@ -71,7 +71,8 @@ def train_and_score(running: Running) -> Outcome:
         feed = _feed(running, adapted, subject, job.train_split)
     scored: list[Judged] = []
     after_epoch = _epoch_scoring(running, adapted, subject, scored)
-    training = Trainer(adapted, subject, job, running.device).run(feed, running.reporter, running.clock, after_epoch)
+    trainer = Trainer(adapted, subject, job, running.device, running.bundle)
+    training = trainer.run(feed, running.reporter, running.clock, after_epoch)
     if not scored:
         with running.clock.timed("evaluate"):
             unseen = _feed(running, adapted, subject, job.score_split)

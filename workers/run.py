@@ -21,6 +21,7 @@ from storage.records import Failure, Job, Lease, Phase, Result, Status
 from storage.records.spool import write_spool
 from workers.adapted import job_methods
 from workers.backbone_facts import facts, facts_at
+from workers.bundle import Bundle
 from workers.clock import Stopwatch
 from workers.errors import Unsupported
 from workers.failures import classified
@@ -34,17 +35,18 @@ from workers.site import Report, Site
 _log = logging.getLogger(__name__)
 
 
-def run_job(job: Job, lease: Lease, site: Site, report: Report) -> Result:
+def run_job(job: Job, lease: Lease, site: Site, report: Report, bundle: Bundle | None = None) -> Result:
     """Run the job and spool its result under the site's home. Never raises: failures are classified in the result.
 
-    Between steps `report` hears where the job stands; when it answers STOP the result is `cancelled`.
+    Between steps `report` hears where the job stands; when it answers STOP the result is `cancelled`. `bundle`: the
+    jobs that this process runs before and after it, and may do some work for at once; it decides no number.
     """
     clock = Stopwatch()
     reporter = Reporter(job, lease, report)
     log_path = site.log_path(job.job_id, lease.epoch)
     try:
         with _logged(log_path), _threads(site.threads):
-            result = _run(job, site, reporter, clock)
+            result = _run(Running(job, site, torch.device(site.device), reporter, clock, bundle))
     except Exception as error:  # only the log itself can fail here
         result = _failed(job, classified(error))
     files = {**result.files, **({"log": log_path.relative_to(site.home).as_posix()} if log_path.exists() else {})}
@@ -52,21 +54,21 @@ def run_job(job: Job, lease: Lease, site: Site, report: Report) -> Result:
     return result if job.phase is Phase.PREFLIGHT else _spooled(result, lease, site)
 
 
-def _run(job: Job, site: Site, reporter: Reporter, clock: Stopwatch) -> Result:
+def _run(running: Running) -> Result:
+    job, site, device = running.job, running.site, running.device
     _log.info("job %s on %s: %s", job.job_id, site.device, json.dumps(job.to_json()))
     try:
-        device = torch.device(site.device)
         _check(job, site, device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        outcome = PHASES[job.phase](Running(job, site, device, reporter, clock))
+        outcome = PHASES[job.phase](running)
     except Stopped:
         _log.info("stopped on request")
         return Result(job_id=job.job_id, status=Status.CANCELLED)
     except Exception as error:
         _log.exception("the job failed")
         with suppress(Stopped):  # it has ended
-            reporter.flush()
+            running.reporter.flush()
         return _failed(job, classified(error))
     _log.info("done: %s", dict(outcome.metrics))
     return _done(job, site, outcome)

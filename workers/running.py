@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from storage.records import EpochMetrics, Job
+from workers.bundle import Bundle
 from workers.clock import Stopwatch
 from workers.data.batches import Batches
 from workers.data.splits import open_split
@@ -19,13 +20,14 @@ from workers.site import Site
 
 @dataclass(frozen=True)
 class Running:
-    """A job that runs, and what it has at hand."""
+    """A job that runs, and what it has at hand; `bundle`: the jobs that run before and after it in this slot."""
 
     job: Job
     site: Site
     device: torch.device
     reporter: Reporter
     clock: Stopwatch
+    bundle: Bundle | None = None
 
     def batches(self, split: str) -> Batches:
         """A split, ready to be cut into batches. Raises what `open_split` raises."""

@@ -25,6 +25,7 @@ from storage.records import (
     Result,
     Status,
 )
+from workers.bundle import Bundle
 from workers.pools.protocol import Done, Lost, Pool, PoolError, PoolEvent, Progress, Request, Verdict
 from workers.pools.scripted import Answer
 from workers.site import Report
@@ -60,7 +61,7 @@ def probe_result(job: Job) -> Result:
     return Result(job_id=job.job_id, status=Status.DONE, metrics={"test_top1_pct": 50.0 + job.seed}, epochs=_epochs())
 
 
-def probe_runner(job: Job, lease: Lease, report: Report) -> Result:
+def probe_runner(job: Job, lease: Lease, report: Report, bundle: Bundle | None = None) -> Result:
     """Plays the probe job; the contract's stand-in for `workers.run.run_job`."""
     what = job.dataset.name.removeprefix("probe/")
     if what == "raises":
@@ -182,6 +183,28 @@ class PoolContract:
         assert isinstance(end, Done)
         assert end.result.status is Status.DONE
 
+    def test_jobs_of_one_bundle_share_a_slot_and_end_one_after_the_other(self, pool: Pool) -> None:
+        free = pool.free_slots
+        jobs = [probe_job(what, seed) for seed, what in enumerate(("ok", "fails", "ok"))]
+        first, *then = [(job, probe_lease(job, epoch=5)) for job in jobs]
+        pool.submit(*first, Request(), then)
+        for job in jobs:
+            assert pool.free_slots == free - 1
+            end = until_end(pool)[-1]
+            assert isinstance(end, Done)
+            assert (end.job_id, end.lease_epoch, end.result) == (job.job_id, 5, probe_result(job))
+        assert pool.free_slots == free
+
+    def test_cancelling_one_of_a_bundle_leaves_the_others_alone(self, pool: Pool) -> None:
+        jobs = [probe_job(what, seed) for seed, what in enumerate(("waits", "waits", "ok"))]
+        first, *then = [(job, probe_lease(job)) for job in jobs]
+        pool.submit(*first, Request(), then)
+        pool.cancel(jobs[1].job_id, grace_s=10.0)
+        pool.cancel(jobs[0].job_id, grace_s=10.0)
+        ended = {end.job_id: end.result.status for _ in jobs if isinstance(end := until_end(pool)[-1], Done)}
+        stopped = Status.CANCELLED
+        assert ended == {jobs[0].job_id: stopped, jobs[1].job_id: stopped, jobs[2].job_id: Status.DONE}
+
     def test_cancelling_an_unknown_job_changes_nothing(self, pool: Pool) -> None:
         pool.cancel("no-such-job", grace_s=0.0)
         assert pool.next_event(0.0) is None
@@ -203,3 +226,12 @@ class PoolContract:
         began_s = time.monotonic()
         pool.close()
         assert time.monotonic() - began_s < 10
+
+    def test_closing_ends_a_bundle_too(self, pool: Pool) -> None:
+        jobs = [probe_job("waits", seed) for seed in range(3)]
+        first, *then = [(job, probe_lease(job)) for job in jobs]
+        pool.submit(*first, Request(), then)
+        began_s = time.monotonic()
+        pool.close()
+        assert time.monotonic() - began_s < 10
+        assert pool.free_slots == 0

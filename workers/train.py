@@ -19,18 +19,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from storage.records import EpochMetrics, Job
 from workers.adapted import AdaptedModel
+from workers.bundle import Bundle, kind_of
 from workers.clock import Stopwatch
 from workers.data.batches import Batch
 from workers.errors import Diverged
 from workers.features import FeatureFeed, classifiers
 from workers.feeds import Feed, Subject
+from workers.head_losses import HeadEpoch
 from workers.heads import HeadSteps
+from workers.heads_together import HeadAlone, HeadOfBundle, HeadWay
 from workers.objectives import Objective, objective_of
 from workers.optimizers import Average, expected_state_bytes, make_optimizer, set_lr, state_bytes
 from workers.precision import autocast, check_precision
@@ -63,15 +65,9 @@ class _Tally:
         self._right = self._right + self._objective.right(logits.detach(), labels)
         self._seen += len(labels)
 
-    def add_batches(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """As `add` of one batch [n, classes] after the other, to the same bits: losses [steps], logits
-        [steps, n, classes]."""
-        total = np.float32(self._loss)
-        for loss in (losses.cpu() * labels.shape[1]).numpy():
-            total += loss
-        self._loss = float(total)
-        self._right = int(self._right) + int(self._objective.right(logits.flatten(0, 1), labels.flatten()))
-        self._seen += labels.numel()
+    def add_epoch(self, found: HeadEpoch) -> None:
+        """All batches of an epoch at once."""
+        self._loss, self._right, self._seen = found.loss_sum, found.right, found.seen
 
     def metrics(self) -> dict[str, float]:
         right_pct = 100 * float(self._right) / self._seen
@@ -87,9 +83,13 @@ class _Tally:
 
 
 class Trainer:
-    """Trains one subject on one feed. Raises Unsupported when the device cannot train in the recipe's precision."""
+    """Trains one subject on one feed; a head may be trained with those of the other jobs of its `bundle`.
 
-    def __init__(self, adapted: AdaptedModel, subject: Subject, job: Job, device: torch.device) -> None:
+    Raises Unsupported when the device cannot train in the recipe's precision."""
+
+    def __init__(
+        self, adapted: AdaptedModel, subject: Subject, job: Job, device: torch.device, bundle: Bundle | None = None
+    ) -> None:
         check_precision(job.recipe.precision, device)
         self._adapted, self._subject, self._job, self._device = adapted, subject, job, device
         self._recipe, self._objective = job.recipe, objective_of(job)
@@ -98,23 +98,26 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._recipe.precision == "fp16")
         decay = self._recipe.ema_decay
         self._average = Average(self._moving, decay) if decay is not None else None
-        self._head = self._head_steps()
+        self._head = self._head_way(bundle)
         self._steps_done = 0
 
-    def _head_steps(self) -> HeadSteps | None:
+    def _head_way(self, bundle: Bundle | None) -> HeadWay | None:
         """The short way, where the head alone is trained and nothing but the recipe decides how."""
         heads, is_plain = classifiers(self._adapted.model), not self._adapted.adaptation.lr_factor
         if not (self._subject.is_head_only and is_plain and HeadSteps.trains(heads, self._recipe)):
             return None
+        head = cast(nn.Linear, heads[0])
+        if bundle is not None and kind_of(self._job) is not None:
+            return HeadOfBundle(bundle, self._job, head)
         after_step = self._average.update if self._average is not None else None
-        return HeadSteps(cast(nn.Linear, heads[0]), self._recipe, after_step)
+        return HeadAlone(HeadSteps(head, [self._recipe], after_step))
 
     def run(self, feed: Feed, reporter: Reporter, clock: Stopwatch, after_epoch: AfterEpoch) -> Training:
         """All epochs. Raises Diverged and Stopped."""
         epochs = []
         for epoch in range(self._recipe.total_epochs):
             with clock.timed("train"):
-                metrics = self._epoch(feed, epoch, reporter)
+                metrics = self._epoch(feed, epoch, reporter, clock)
             self._swap_average()
             metrics |= after_epoch()
             if epoch + 1 < self._recipe.total_epochs:
@@ -127,18 +130,14 @@ class Trainer:
             return expected_state_bytes(self._recipe, self._moving.values())
         return state_bytes(self._optimizer)
 
-    def _epoch(self, feed: Feed, epoch: int, reporter: Reporter) -> dict[str, float]:
+    def _epoch(self, feed: Feed, epoch: int, reporter: Reporter, clock: Stopwatch) -> dict[str, float]:
         if self._head is None or not isinstance(feed, FeatureFeed):
             with seeded(self._job.seed, "layers", epoch):
                 return self._batches(feed, epoch, reporter)
-        tally = _Tally(self._objective)
-
-        def counted(losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-            tally.add_batches(losses, logits, labels)
-            tally.check(epoch)
-
-        lr = self._head.epoch(feed, epoch, reporter, counted)
-        return {**tally.metrics(), "lr": lr}
+        found, tally = self._head.epoch(feed, epoch, reporter, clock), _Tally(self._objective)
+        tally.add_epoch(found)
+        tally.check(epoch)
+        return {**tally.metrics(), "lr": found.lr}
 
     def _batches(self, feed: Feed, epoch: int, reporter: Reporter) -> dict[str, float]:
         if not self._subject.is_head_only:

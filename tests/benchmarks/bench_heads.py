@@ -1,6 +1,6 @@
 """A sweep of linear probes against one probe: 8 rates x 5 decays x 3 seeds beside one job, side by side in one run.
 
-    python -m tests.benchmarks.bench_heads [--pool inline|ray] [--data DIR --weights FILE] [--size 96]
+    python -m tests.benchmarks.bench_heads [--pool inline|ray] [--epochs 20] [--data DIR --weights FILE] [--size 96]
 
 The shipped nano_vit on an embedded task; with --data (a folder that holds vtab/NAME) and --weights a ViT-Ti/16 on that
 set. Both sweeps begin in empty homes with their images decoded: what is compared is features and heads. Bar: the 120
@@ -37,7 +37,7 @@ def spec(name: str, options: argparse.Namespace, *, is_many: bool) -> str:
     lists = f", lr: {RATES}, weight_decay: {DECAYS}" if is_many else ""
     return (
         f"name: {name}\ndatasets: [{dataset}]\nbackbones: [{backbone}]\nmethods:\n"
-        f"  - linear: {{train: {{epochs: 20{lists}}}}}\nseeds: {3 if is_many else 1}\n"
+        f"  - linear: {{train: {{epochs: {options.epochs}{lists}}}}}\nseeds: {3 if is_many else 1}\n"
         f"train: {{batch_size: 32, precision: fp32{size}}}\n"
     )
 
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="local/caltech101")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

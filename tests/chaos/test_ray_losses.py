@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 OTHER = Request(cpus=1, extra={"other": 1})
 
 
-def long_runner(job: Job, lease: Lease, report: Report) -> Result:
+def long_runner(job: Job, lease: Lease, report: Report, bundle: object = None) -> Result:
     """Says that it began, then waits until it is killed, or ends at once for "ok"."""
     report(Progress(job.job_id, lease.epoch, "began"))
     if job.dataset.name == "probe/waits":
@@ -136,7 +136,7 @@ from workers.pools.ray_pool import RayPool
 from workers.pools.ray_session import RayOptions
 from workers.testing import probe_job, probe_lease, until_end
 
-def greedy(job, lease, report):
+def greedy(job, lease, report, bundle):
     hold = []
     for _ in range(60):
         hold.append(b"x" * (64 * 2**20))

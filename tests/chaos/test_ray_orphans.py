@@ -21,7 +21,7 @@ from workers.pools.ray_pool import RayPool
 from workers.pools.ray_session import RayOptions
 from workers.testing import probe_job, probe_lease
 
-def stubborn(job, lease, report):
+def stubborn(job, lease, report, bundle):
     import os, subprocess
     child = subprocess.Popen(["sleep", "300"])
     Path({place!r}, str(os.getpid())).touch()

@@ -200,9 +200,9 @@ def test_a_check_that_runs_out_of_memory_alone_fails(packed):
 class _Recording(ScriptedPool):
     """Remembers what was asked for each job."""
 
-    def submit(self, job, lease, request):
+    def submit(self, job, lease, request, then=()):
         self.asked = {**getattr(self, "asked", {}), job.job_id: request}
-        super().submit(job, lease, request)
+        super().submit(job, lease, request, then)
 
 
 def test_the_loop_asks_the_pool_for_what_packing_says(packed, store, tmp_path):

@@ -168,7 +168,7 @@ def test_weights_that_are_not_those_of_the_plan_are_found_before_the_first_job(s
     entries = entries_of(SPEC.replace('["@embedded/*"]', "[embedded/location]"))
     store.save_sweep("s", SPEC, entries)
     site = Site(home=tmp_path / "home", cache=tmp_path / "cache")
-    pool = InlinePool(lambda job, lease, report: run_job(job, lease, site, report))
+    pool = InlinePool(lambda job, lease, report, bundle: run_job(job, lease, site, report, bundle))
     try:
         with pytest.raises(PreflightFailed, match="3 combinations cannot run") as error:
             preflight(store, entries, pool)

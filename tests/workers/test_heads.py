@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from methods.api import Adaptation
 from storage.records import Lease
-from workers.adapted import AdaptedModel
+from tests.workers.probe_heads import CPU, RECIPES, a_feed, a_model, a_probe
 from workers.clock import Stopwatch
-from workers.data.batches import Batches
-from workers.data.stocks import ImageSet
 from workers.errors import Diverged
-from workers.features import FeatureFeed, head_of
+from workers.features import head_of
 from workers.feeds import Subject
 from workers.pools.protocol import Verdict
 from workers.reporting import Reporter, Stopped
 from workers.train import Trainer
-
-CPU = torch.device("cpu")
-
-
-class Headed(nn.Module):
-    """What a trainer asks of a model: its heads."""
-
-    def __init__(self, *heads):
-        super().__init__()
-        self.heads = nn.ModuleList(heads)
-
-    def get_classifier(self):
-        return self.heads[0] if len(self.heads) == 1 else tuple(self.heads)
-
-
-def a_model(width, classes, seed, heads=1):
-    torch.manual_seed(seed)
-    model = Headed(*(nn.Linear(width, classes) for _ in range(heads)))
-    moving = dict(model.named_parameters())
-    return AdaptedModel(model, (), Adaptation(), {}, moving, 0)
-
-
-def a_feed(job, count, width, heads=1):
-    draws = np.random.default_rng(5)
-    labels = draws.integers(0, job.dataset.classes, count)
-    batches = Batches(ImageSet(np.zeros((count, 1, 1, 3), np.uint8), labels), job, CPU)
-    features = draws.standard_normal((count, heads, width), dtype=np.float32)
-    features[:, :, 0] += labels[:, None]
-    return FeatureFeed(torch.from_numpy(features), batches, job)
 
 
 def trained(job, count=200, width=48, *, short, heads=1, report=lambda _: Verdict.CONTINUE):
@@ -61,29 +25,6 @@ def trained(job, count=200, width=48, *, short, heads=1, report=lambda _: Verdic
     done = trainer.run(a_feed(job, count, width, heads), reporter, Stopwatch(), dict)
     values = torch.cat([value.detach().flatten() for value in adapted.moving.values()])
     return values, [epoch.metrics for epoch in done.epochs], done.optimizer_state_bytes
-
-
-def a_probe(a_job, classes=10, seed=0, **recipe):
-    job = a_job("linear", recipe={"epochs": 4, "batch_size": 32, "lr": 1e-2, **recipe})
-    return replace(job, seed=seed, dataset=replace(job.dataset, classes=classes))
-
-
-RECIPES = {
-    "adamw": {},
-    "adam with decay": {"optimizer": "adam", "weight_decay": 1e-2},
-    "sgd with momentum": {"optimizer": "sgd", "lr": 0.5},
-    "sgd without momentum": {"optimizer": "sgd", "momentum": 0.0},
-    "no decay": {"weight_decay": 0.0},
-    "label smoothing": {"label_smoothing": 0.1},
-    "clipped gradients": {"clip_grad_norm": 0.05},
-    "running average": {"ema_decay": 0.9},
-    "warm-up and cooldown": {"warmup_epochs": 1.5, "cooldown_epochs": 2, "min_lr": 1e-4, "schedule_unit": "epoch"},
-    "bf16": {"precision": "bf16"},
-    "bf16 with smoothing": {"precision": "bf16", "label_smoothing": 0.2, "optimizer": "sgd"},
-    "batches of 24": {"batch_size": 24, "label_smoothing": 0.1},
-    "one batch of all": {"batch_size": 512},
-    "batches of 1, more steps than are counted at once": {"batch_size": 1, "epochs": 2, "lr": 1e-4},
-}
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from storage.records import EpochMetrics, Failure, Job, Lease, Result
+from storage.records import EpochMetrics, Failure, FailureClass, Job, Lease, Result
 
 
 class PoolError(Exception):
@@ -56,6 +56,14 @@ class Lost:
 
 PoolEvent = Progress | Done | Lost
 
+Work = tuple[Job, Lease]
+
+
+def left_behind(job_id: str, lease_epoch: int, lost: str, slot: str = "") -> Lost:
+    """The end of a job whose slot was lost before its turn came, with job `lost`."""
+    message = f"its slot ended with job {lost}, before its own turn came"
+    return Lost(job_id, lease_epoch, Failure(FailureClass.TRANSIENT, message), slot)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -83,8 +91,11 @@ class Pool(Protocol):
     def feasible(self, request: Request) -> str | None:
         """None when a slot of the pool could ever have this; else why not, with the nearest that fits."""
 
-    def submit(self, job: Job, lease: Lease, request: Request) -> None:
-        """Hand the job to a free slot. Raises PoolError when there is none or the pool is closed."""
+    def submit(self, job: Job, lease: Lease, request: Request, then: Sequence[Work] = ()) -> None:
+        """Hand the job to a free slot, which then runs the others one by one; it is free when the last has ended.
+
+        Where the slot is lost, those that had not begun are Lost as transient. Raises PoolError when there is no free
+        slot or the pool is closed."""
 
     def next_event(self, timeout_s: float) -> PoolEvent | None:
         """The next event, waiting up to timeout_s; None when none came."""

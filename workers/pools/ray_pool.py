@@ -17,9 +17,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from storage.records import Failure, FailureClass, Job, Lease, Result, Status
+from storage.records import Failure, FailureClass, Job, Lease, Result
 from workers.pools.inline import Runner
-from workers.pools.protocol import Done, Lost, PoolError, PoolEvent, Progress, Request
+from workers.pools.protocol import Done, Lost, PoolError, PoolEvent, Progress, Request, Work
+from workers.pools.ray_attempt import Attempt
 from workers.pools.ray_failures import classified
 from workers.pools.ray_session import RayOptions, RaySession
 from workers.pools.ray_shapes import Node, asked, memory_share_mib, slots_in, why_infeasible
@@ -32,18 +33,6 @@ _ACTOR = _remote(max_restarts=0, max_task_retries=0, concurrency_groups={"contro
 _PROCESS_IS_FINE = (FailureClass.USER_ERROR, FailureClass.DIVERGED)
 
 
-@dataclass
-class _Attempt:
-    """A job in a slot; `kill_at_s` is set once it shall stop (monotonic seconds)."""
-
-    job_id: str
-    lease_epoch: int
-    stream: Any  # ObjectRefGenerator of Begun, Progress …, Result
-    submitted_s: float
-    begun: bool = False
-    kill_at_s: float | None = None
-
-
 @dataclass(eq=False)
 class _Slot:
     actor: Any
@@ -51,7 +40,7 @@ class _Slot:
     name: str
     served: int = 0
     last: tuple[str, str] | None = None  # backbone and data set of its last job: those are warm
-    attempt: _Attempt | None = None
+    attempt: Attempt | None = None
 
 
 class RayPool:
@@ -90,7 +79,7 @@ class RayPool:
     def feasible(self, request: Request) -> str | None:
         return why_infeasible(self._living_nodes(), self._shape_of(request))
 
-    def submit(self, job: Job, lease: Lease, request: Request) -> None:
+    def submit(self, job: Job, lease: Lease, request: Request, then: Sequence[Work] = ()) -> None:
         """Hand the job to the warmest free slot of its shape. Raises PoolError when there is none, or never can be."""
         if self._closed:
             raise PoolError("the pool is closed")
@@ -101,13 +90,15 @@ class RayPool:
         if problem is not None and shape not in self._shapes:
             raise PoolError(problem)
         if problem is not None:  # it was promised, and its node vanished since
-            self._ended.append(Lost(job.job_id, lease.epoch, Failure(FailureClass.NODE_LOST, problem)))
+            failure = Failure(FailureClass.NODE_LOST, problem)
+            self._ended += [Lost(one.job_id, held.epoch, failure) for one, held in [(job, lease), *then]]
             return
         if shape not in self._shapes:
             self._shapes.append(shape)
         slot = self._warmest(job, shape) or self._new_slot(shape)
-        stream = slot.actor.run.remote(job, lease)
-        slot.attempt = _Attempt(job.job_id, lease.epoch, stream, time.monotonic())
+        stream = slot.actor.run.remote([(job, lease), *then])
+        behind = [(one.job_id, held.epoch) for one, held in then]
+        slot.attempt = Attempt(job.job_id, lease.epoch, stream, time.monotonic(), behind)
         slot.last = _warmth(job)
 
     def next_event(self, timeout_s: float) -> PoolEvent | None:
@@ -125,9 +116,9 @@ class RayPool:
 
     def cancel(self, job_id: str, grace_s: float) -> None:
         for slot in self._busy():
-            if slot.attempt is not None and slot.attempt.job_id == job_id:
-                slot.attempt.kill_at_s = time.monotonic() + grace_s
-                slot.actor.stop.options(concurrency_group="control").remote(job_id, slot.attempt.lease_epoch)
+            epoch = None if slot.attempt is None else slot.attempt.stop(job_id, grace_s)
+            if epoch is not None:
+                slot.actor.stop.options(concurrency_group="control").remote(job_id, epoch)
 
     def close(self) -> None:
         if self._closed:
@@ -242,30 +233,36 @@ class RayPool:
                 return said
         raise PoolError(f"slot {slot.name} said {said!r}, which is no word of a slot")
 
-    def _done(self, slot: _Slot, attempt: _Attempt, result: Result) -> Done:
-        slot.attempt = None
+    def _done(self, slot: _Slot, attempt: Attempt, result: Result) -> Done:
+        done = Done(attempt.job_id, attempt.lease_epoch, result, slot.name)
         slot.served += 1
         is_suspect = result.failure is not None and result.failure.failure_class not in _PROCESS_IS_FINE
+        if attempt.behind and not is_suspect:
+            attempt.next()
+            return done
+        self._ended += attempt.left_behind(slot.name)
+        slot.attempt = None
         if is_suspect or slot.served >= self._options.jobs_per_slot:
             self._end(slot)
         else:  # the one that ended last is the last to make room
             self._slots.remove(slot)
             self._slots.append(slot)
-        return Done(attempt.job_id, attempt.lease_epoch, result, slot.name)
+        return done
 
-    def _lost(self, slot: _Slot, attempt: _Attempt, failure: Failure) -> PoolEvent:
+    def _lost(self, slot: _Slot, attempt: Attempt, failure: Failure) -> PoolEvent:
         self._end(slot)
         self._nodes_s = float("-inf")  # look again which nodes there are
-        if attempt.kill_at_s is not None:
-            return _cancelled(attempt, slot)
-        return Lost(attempt.job_id, attempt.lease_epoch, failure, slot.name)
+        end = attempt.lost(failure, slot.name)
+        self._ended += attempt.left_behind(slot.name)
+        return end
 
     def _kill_overdue(self) -> None:
         """End by force what was asked to stop and did not in its grace."""
         now_s = time.monotonic()
         for slot in self._busy():
             if slot.attempt and slot.attempt.kill_at_s is not None and slot.attempt.kill_at_s <= now_s:
-                self._ended.append(_cancelled(slot.attempt, slot))
+                self._ended.append(slot.attempt.cancelled(slot.name))
+                self._ended += slot.attempt.left_behind(slot.name)
                 self._end(slot)
 
     def _feed_starved(self) -> None:
@@ -285,8 +282,3 @@ class RayPool:
 
 def _warmth(job: Job) -> tuple[str, str]:
     return f"{job.backbone.name}@{job.backbone.weights_hash}", f"{job.dataset.name}@{job.dataset.data_hash}"
-
-
-def _cancelled(attempt: _Attempt, slot: _Slot) -> Done:
-    result = Result(job_id=attempt.job_id, status=Status.CANCELLED)
-    return Done(attempt.job_id, attempt.lease_epoch, result, slot.name)

@@ -12,6 +12,7 @@ import pytest
 import ray
 
 from storage.records import DatasetRef, Failure, FailureClass, Job, Lease, Result, Status
+from workers.bundle import Bundle
 from workers.pools.protocol import Done, Lost, PoolError, PoolEvent, Progress, Request
 from workers.pools.ray_pool import RayPool
 from workers.pools.ray_session import RayOptions
@@ -34,7 +35,7 @@ def pool(local_ray) -> Iterator[RayPool]:
     pool.close()
 
 
-def naughty_runner(job: Job, lease: Lease, report: Report) -> Result:
+def naughty_runner(job: Job, lease: Lease, report: Report, bundle: Bundle | None = None) -> Result:
     """The contract's probes, and some that end their process or say where they ran."""
     what = job.dataset.name.removeprefix("probe/")
     if what == "where":
@@ -251,3 +252,15 @@ def test_importing_what_others_import_loads_no_ray():
     code += "print('ray' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_process_that_dies_leaves_the_jobs_behind_it_to_be_tried_again(pool):
+    jobs = [probe_job(what, seed) for seed, what in enumerate(("ok", "is killed", "ok", "ok"))]
+    first, *then = [(job, probe_lease(job)) for job in jobs]
+    pool.submit(*first, Request(), then)
+    ends = [until_end(pool)[-1] for _ in jobs]
+    assert [end.job_id for end in ends] == [job.job_id for job in jobs]
+    assert isinstance(ends[0], Done)
+    assert [end.failure.failure_class for end in ends[1:]] == [FailureClass.CRASH, *[FailureClass.TRANSIENT] * 2]
+    assert pool.free_slots == 2
+    assert isinstance(end_of(pool, probe_job("ok", 9)), Done)

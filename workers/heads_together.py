@@ -1,0 +1,152 @@
+"""Heads of a bundle, trained as one: the first job that gets there trains those of all, the others take theirs.
+
+A wide product is not promised to give each head the bits that it has alone. So on a CPU the first steps are taken both
+ways before, and where anything differs every job trains its own head. On a GPU both agree within its tolerance.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from storage.records import Job, Phase
+from workers.bundle import Bundle
+from workers.clock import Stopwatch
+from workers.features import FeatureFeed
+from workers.head_losses import HeadEpoch
+from workers.heads import HeadSteps
+from workers.reporting import Reporter
+
+_log = logging.getLogger(__name__)
+
+_CHECKED_STEPS = 3  # the second and third see what the optimizer made of the ones before
+_KEPT_BYTES = 256 << 20
+Values = tuple[Tensor, Tensor]
+
+
+class HeadWay(Protocol):
+    """Trains a head epoch by epoch, in place."""
+
+    def epoch(self, feed: FeatureFeed, epoch: int, reporter: Reporter, clock: Stopwatch) -> HeadEpoch:
+        """One pass. Raises Stopped."""
+
+
+class HeadAlone:
+    """A job by itself."""
+
+    def __init__(self, steps: HeadSteps) -> None:
+        self._steps = steps
+
+    def epoch(self, feed: FeatureFeed, epoch: int, reporter: Reporter, clock: Stopwatch) -> HeadEpoch:
+        return self._steps.epoch(feed, epoch, reporter)[0]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A head's training: all epochs, the values after each of the last `len(values)`, and its share of the time."""
+
+    epochs: tuple[HeadEpoch, ...]
+    values: tuple[Values, ...]
+    took_s: float
+
+
+class HeadOfBundle:
+    """A job of a bundle: its head is trained with all that come after it, unless it was trained with an earlier one."""
+
+    def __init__(self, bundle: Bundle, job: Job, head: nn.Linear) -> None:
+        self._bundle, self._job, self._head = bundle, job, head
+        self._alone: HeadAlone | None = None
+        self._trained: _Trained | None = bundle.found.pop(job.job_id, None)
+        self._is_new = True
+
+    def epoch(self, feed: FeatureFeed, epoch: int, reporter: Reporter, clock: Stopwatch) -> HeadEpoch:
+        if self._is_new:
+            self._is_new = False
+            self._begin(feed, reporter, clock)
+        if self._trained is None:
+            self._alone = self._alone or HeadAlone(HeadSteps(self._head, [self._job.recipe]))
+            return self._alone.epoch(feed, epoch, reporter, clock)
+        behind = self._job.recipe.total_epochs - epoch
+        if behind <= len(self._trained.values):
+            self._put(self._trained.values[-behind])
+        return self._trained.epochs[epoch]
+
+    def _begin(self, feed: FeatureFeed, reporter: Reporter, clock: Stopwatch) -> None:
+        """Take what was found, or find it for all; each job answers for its share of the time."""
+        if self._trained is not None:
+            clock.credit("train", self._trained.took_s)
+            return
+        began_s = time.monotonic()
+        jobs = list(self._bundle.after(self._job))[: _most_kept(self._job, self._head)]
+        if len(jobs) < 2 or not _agrees(jobs, self._head, feed, reporter):
+            return
+        _log.info("training the heads of %d jobs as one: %s", len(jobs), " ".join(job.job_id for job in jobs))
+        epochs, values = _trained(jobs, self._head, feed, reporter)
+        share_s = (time.monotonic() - began_s) / len(jobs)
+        for at, job in enumerate(jobs):
+            self._bundle.found[job.job_id] = _Trained(epochs[at], values[at], share_s)
+        self._trained = self._bundle.found.pop(self._job.job_id)
+        clock.credit("train", -share_s * (len(jobs) - 1))
+
+    @torch.no_grad()
+    def _put(self, values: Values) -> None:
+        self._head.weight.copy_(values[0])
+        self._head.bias.copy_(values[1])
+
+
+def _looks(job: Job) -> int:
+    """How many epochs are followed by a look at the head: all, or the last."""
+    return job.recipe.total_epochs if job.phase is Phase.SEARCH or job.protocol == "paper" else 1
+
+
+def _most_kept(job: Job, head: nn.Linear) -> int:
+    """How many jobs' heads can be kept as they were at each look."""
+    return max(1, _KEPT_BYTES // (4 * (head.weight.numel() + head.out_features) * _looks(job)))
+
+
+def _trained(
+    jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: Reporter
+) -> tuple[list[tuple[HeadEpoch, ...]], list[tuple[Values, ...]]]:
+    """Of each job its epochs, and its values at each look. Raises Stopped."""
+    steps, total, looks = HeadSteps(head, [job.recipe for job in jobs]), jobs[0].recipe.total_epochs, _looks(jobs[0])
+    epochs: list[list[HeadEpoch]] = []
+    kept: list[list[Values]] = []
+    for epoch in range(total):
+        epochs.append(steps.epoch(feed, epoch, reporter))
+        if total - epoch <= looks:
+            kept.append(steps.values)
+    return list(zip(*epochs, strict=True)), list(zip(*kept, strict=True))
+
+
+def _agrees(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: Reporter) -> bool:
+    """Whether the first steps of each head are the same bits as one and alone. Raises Stopped."""
+    if head.weight.device.type != "cpu":
+        return True
+    together = HeadSteps(head, [job.recipe for job in jobs])
+    found = together.epoch(feed, 0, reporter, _CHECKED_STEPS)
+    alone = list(_each_alone(jobs, head, feed, reporter))
+    is_same = repr(found) == repr([one for one, _ in alone]) and all(  # a sum may be no number, which equals nothing
+        torch.equal(mine.view(torch.int32), theirs.view(torch.int32))
+        for mine_all, (_, theirs_all) in zip(together.values, alone, strict=True)
+        for mine, theirs in zip(mine_all, theirs_all, strict=True)
+    )
+    if not is_same:
+        _log.info("on this processor heads trained as one differ in their last bits: each job trains its own")
+    return is_same
+
+
+def _each_alone(
+    jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: Reporter
+) -> Iterator[tuple[HeadEpoch, Values]]:
+    for job in jobs:
+        copy = nn.Linear(head.in_features, head.out_features)
+        copy.load_state_dict(head.state_dict())
+        steps = HeadSteps(copy, [job.recipe])
+        (found,) = steps.epoch(feed, 0, reporter, _CHECKED_STEPS)
+        yield found, steps.values[0]
