@@ -76,12 +76,15 @@ def best_of(outcomes: Sequence[Outcome | None]) -> Best | None:
     return next(iter(front_of(outcomes)), None)
 
 
-def front_of(outcomes: Sequence[Outcome | None], objectives: Sequence[str] = (SCORE,)) -> tuple[Best, ...]:
+def front_of(
+    outcomes: Sequence[Outcome | None], objectives: Sequence[str] = (SCORE,), jobs: Sequence[str | None] = ()
+) -> tuple[Best, ...]:
     """The Pareto set of the finished trials that keep the constraint, the most accurate first; of one objective at most
     one trial.
 
     A trial is left out where another one is at least as good in every objective and better in one. On 200 images many
-    trials are equal: the lower validation loss wins, then the fewer trained values, then the earlier trial.
+    trials are equal: the lower validation loss wins, then the fewer trained values, then the earlier trial. `jobs`: by
+    number; trials of one job are one result, and tie with nobody.
     """
     equal: dict[tuple[float, ...], list[int]] = {}
     for number, one in enumerate(outcomes):
@@ -93,7 +96,13 @@ def front_of(outcomes: Sequence[Outcome | None], objectives: Sequence[str] = (SC
         if not any(all(map(le, other, losses)) for other in front):
             front.append(losses)
     ranked = [sorted(equal[losses], key=lambda number: (*_rank(outcomes[number]), number)) for losses in front]
-    return tuple(Best(first, tuple(rest)) for first, *rest in ranked)
+    return tuple(Best(numbers[0], tuple(_of_other_jobs(numbers, jobs))) for numbers in ranked)
+
+
+def _of_other_jobs(numbers: Sequence[int], jobs: Sequence[str | None]) -> list[int]:
+    """All but the first, one for each further job."""
+    by_job = {jobs[number] if jobs else number: number for number in reversed(numbers)}
+    return [number for number in numbers[1:] if by_job[jobs[number] if jobs else number] == number]
 
 
 def score_of(metrics: Mapping[str, float]) -> float | None:

@@ -33,6 +33,10 @@ from storage.records import EpochMetrics, FailureClass, Result, Status, Trial, T
 from storage.records.tuned import OBJECTIVES
 
 
+EPOCHS = "train.epochs"
+"""The parameter that says how long a trial trains."""
+
+
 class Searched(Protocol):
     """What a study needs to know of the cell that it searches (orchestrator.tuning.cells.Cell, or a recorded table)."""
 
@@ -91,7 +95,7 @@ class StudyRun(Generic[C]):
     @property
     def may_ask(self) -> bool:
         number = len(self.trials)
-        return self._seen_by(number) <= self._told and not self._is_spent(number)
+        return self._is_ready(number) and not self._is_spent(number)
 
     @property
     def is_over(self) -> bool:
@@ -113,9 +117,14 @@ class StudyRun(Generic[C]):
         return next(iter(self.front), None)
 
     @property
+    def is_bound_too_low(self) -> bool:
+        """Whether trials ended well, and none of them keeps the constraint."""
+        return not self.front and any(one is not None and one.score is not None for one in self.outcomes)
+
+    @property
     def front(self) -> tuple[Best, ...]:
         """What the final jobs are made of: of one objective the best trial alone."""
-        return front_of(self.outcomes, self.cell.tune.objectives)
+        return front_of(self.outcomes, self.cell.tune.objectives, [one.job_id for one in self.trials])
 
     def ask(self, offers: Sequence[Offer] = ()) -> Trial:
         """The next trial, with the job that it names in its cell; nothing is recorded yet.
@@ -144,15 +153,18 @@ class StudyRun(Generic[C]):
     def stops(self, job_id: str, epoch: EpochMetrics) -> bool:
         """Whether every trial that waits for the job would be pruned after this epoch."""
         numbers = self.waiting.get(job_id, [])
-        return bool(numbers) and all([self._is_pruned(number, epoch) for number in numbers])
+        if not numbers or not all(self._is_ready(number) for number in numbers):
+            return False
+        return all([self._is_pruned(number, epoch) for number in numbers])
 
     def ended(self, job_id: str, result: Result) -> list[Trial] | None:
-        """Tell the trials that wait for the job; those before them must have been told: a verdict rests on them.
+        """Tell the trials that wait for the job and can be told by now; a later one may have to wait for the outcomes
+        of those between.
 
         The trials that now have their end, for the store. None, and nothing is told, when another study ended the job
         before this one would have: it must go on.
         """
-        numbers = self.waiting.get(job_id, [])
+        numbers = [number for number in self.waiting.get(job_id, []) if self._is_ready(number)]
         ends = {number: self._end(number, result) for number in numbers}
         for number in numbers:
             self._judges.pop(number, None)
@@ -174,7 +186,11 @@ class StudyRun(Generic[C]):
 
     def next_to_tell(self) -> list[str]:
         """Jobs whose trials can be told now: all that their verdicts rest on is known."""
-        return [job_id for job_id, numbers in self.waiting.items() if self._seen_by(max(numbers)) <= self._told]
+        return [job_id for job_id, numbers in self.waiting.items() if self._is_ready(numbers[0])]
+
+    def _is_ready(self, number: int) -> bool:
+        """Whether all outcomes that trial `number` sees are known."""
+        return self._seen_by(number) <= self._told
 
     def _end(self, number: int, result: Result) -> TrialEnd:
         """As it was recorded, or else by this study's verdicts on the curve."""
@@ -200,9 +216,10 @@ class StudyRun(Generic[C]):
         return Outcome(DIVERGED if is_divergence else FAILED, wall_s=wall_s)
 
     def _is_pruned(self, number: int, epoch: EpochMetrics) -> bool:
-        """The verdict after that epoch; never after the last one, which saves nothing."""
+        """The verdict after that epoch; never after its last one, which saves nothing."""
         score = score_of(epoch.metrics)
-        if self.cell.tune.pruner == "none" or score is None or epoch.epoch >= self.cell.epochs:
+        last_epoch = int(self.trials[number].params.get(EPOCHS, self.cell.epochs))
+        if self.cell.tune.pruner == "none" or score is None or epoch.epoch >= last_epoch:
             return False
         last, judge = self._judges.get(number, (0, None))
         if judge is None or epoch.epoch <= last:  # a new attempt begins at its first epoch

@@ -153,7 +153,8 @@ class Tuner:
         front = study.front
         if not front:
             study.finals = ()
-            log.warning("%s: no trial of %s brought values to go on with", self._sweep, _named(study))
+            why = "kept the constraint" if study.is_bound_too_low else "brought values to go on with"
+            log.warning("%s: no trial of %s %s", self._sweep, _named(study), why)
             return []
         points = [study.trials[best.number].params for best in front]
         names = front_rows(study.cell.row, points) if study.cell.tune.has_front else [study.cell.row]

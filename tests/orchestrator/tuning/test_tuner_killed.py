@@ -17,6 +17,8 @@ from workers.pools.scripted import Answer
         f"trials: 10, {SPACE}, parallel: 2, pruner: successive_halving",
         f"trials: 14, {SPACE}, sampler: nsga2, pruner: none",
         f"trials: 14, {SPACE}, sampler: random, parallel: 2",
+        "trials: 14, space: {lr: {choice: [1e-3, 3e-3, 1e-2]}}",  # the same job for many trials
+        "trials: 14, space: {lr: {choice: [1e-3, 3e-3, 1e-2]}}, parallel: 3, sampler: random, pruner: hyperband",
         "sampler: grid, space: {lr: {choice: [1e-3, 3e-3, 1e-1]}, gps.connections_per_neuron: {int: [3, 6]}}",
     ],
 )
@@ -49,6 +51,21 @@ def assert_killing_changes_nothing(search, tune, **options):
     assert set(ended.values()) == {1}
     assert set(ended) == {job_id for job_id, _ in whole.attempts}
     return whole.tuner.studies[0].front
+
+
+@pytest.mark.parametrize("rest", ["", ", parallel: 2", ", sampler: random, pruner: none"])
+def test_a_search_that_came_back_to_earlier_values_is_over_for_every_later_driver(search, rest):
+    one = search(f"trials: 12, space: {{lr: {{choice: [1e-3, 3e-3, 1e-2]}}}}{rest}")
+    one.drive()
+    jobs = [job_id for _, job_id, _ in next(iter(one.trials().values()))]
+    assert len(set(jobs)) < len(jobs) - 1, "some jobs are asked for again, with others between"
+    before, ran = one.final_jobs(), len(one.attempts)
+    assert before
+    for _ in range(2):
+        outcome = one.drive()
+        assert (outcome.ran, outcome.blocked, outcome.failed) == (0, 0, 0)
+        assert one.final_jobs() == before
+    assert len(one.attempts) == ran
 
 
 def test_how_fast_jobs_are_and_how_many_run_at_a_time_changes_no_trial(search):
