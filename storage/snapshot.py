@@ -45,11 +45,13 @@ class KeptJob:
 @dataclass(frozen=True)
 class Snapshot:
     """One state of a store, or of some of its sweeps. `specs`: sweep -> spec, oldest first; `jobs`: oldest first;
-    `trials`: those of all studies that any of the jobs belongs to, by study and number."""
+    `trials`: those of all studies that any of the jobs belongs to, by study and number; `studies`: sweep -> ids of its
+    own searches, where they are known."""
 
     specs: Mapping[str, str]
     jobs: tuple[KeptJob, ...]
     trials: tuple[Trial, ...] = ()
+    studies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

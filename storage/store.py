@@ -102,8 +102,11 @@ class Store(Protocol):
     tell.
     """
 
-    def save_sweep(self, name: str, spec: str, entries: Sequence[Entry]) -> SweepChange:
-        """Make the sweep `name` consist of exactly these entries. Jobs that drop out keep their results."""
+    def save_sweep(
+        self, name: str, spec: str, entries: Sequence[Entry], studies: Sequence[str] | None = None
+    ) -> SweepChange:
+        """Make the sweep `name` consist of exactly these entries, and, where they are known, of the searches `studies`.
+        Jobs that drop out keep their results."""
 
     def extend(self, sweep: str, entries: Sequence[Entry], trials: Sequence[Trial] = ()) -> tuple[Trial, ...]:
         """Add entries to the sweep and drop none; a job that is in it gets the new entry's place.
@@ -120,7 +123,8 @@ class Store(Protocol):
         """The trials of those studies, by study and number; a study without any is unknown, which is no error."""
 
     def studies(self, sweep: str) -> tuple[str, ...]:
-        """Studies that have a trial whose job is in the sweep, in the order of their jobs. Raises UnknownSweep."""
+        """Studies that have a trial whose job is in the sweep, in the order of their jobs. Of a sweep that was saved with
+        its searches no others, whoever else asked for its jobs. Raises UnknownSweep."""
 
     def sweeps(self) -> tuple[str, ...]:
         """Names of all sweeps, oldest first."""

@@ -1,7 +1,7 @@
 """The lines of an exported store: JSON, one header, then one line per sweep and per job.
 
     {"format": "sweepboard-store", "version": 1, "job_schema": 1, "sweeps": 1, "jobs": 42}
-    {"kind": "sweep", "name": …, "spec": …}
+    {"kind": "sweep", "name": …, "spec": …}                         ("studies": […], where it has searches)
     {"kind": "job", "job_id": …, "job": …, "status": …, "places": […], "result": …, "attempt": …, "files": {role: …}}
     {"kind": "trial", "trial": …}                                  (version 2: written only where something was tuned)
 
@@ -63,7 +63,8 @@ def lines(transfer: Transfer) -> Iterator[str]:
     """The text, line by line, each with its end."""
     yield _line(header_of(transfer.snapshot))
     for name, spec in transfer.snapshot.specs.items():
-        yield _line({"kind": "sweep", "name": name, "spec": spec})
+        own = transfer.snapshot.studies.get(name)
+        yield _line({"kind": "sweep", "name": name, "spec": spec, **({"studies": list(own)} if own else {})})
     for kept in transfer.snapshot.jobs:
         yield _line(_job_record(kept, transfer.files.get(kept.job.job_id, {})))
     for trial in transfer.snapshot.trials:
@@ -126,12 +127,15 @@ def read_transfer(path: Path) -> Transfer:
     jobs: list[KeptJob] = []
     files: dict[str, Files] = {}
     trials: list[Trial] = []
+    studies: dict[str, tuple[str, ...]] = {}
     with path.open("rb") as file:
         for number, text in enumerate(file, 1):
             with _placed(path, number):
                 record = json.loads(text)
                 if record.get("kind") == "sweep":
                     specs[str(record["name"])] = str(record["spec"])
+                    if "studies" in record:
+                        studies[str(record["name"])] = tuple(map(str, record["studies"]))
                 elif record.get("kind") == "trial":
                     trials.append(Trial.from_json(record["trial"]))
                 elif number > 1:
@@ -145,7 +149,7 @@ def read_transfer(path: Path) -> Transfer:
             f"{path} is not whole: its header tells of {_counted(told)}, it has {_counted(found)}. Copy it again; "
             "nothing was imported"
         )
-    return Transfer(Snapshot(specs, tuple(jobs), tuple(trials)), files)
+    return Transfer(Snapshot(specs, tuple(jobs), tuple(trials), studies), files)
 
 
 def _counted(counts: Mapping[str, Any]) -> str:

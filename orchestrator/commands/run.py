@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
         busy = tuple(entry for entry in entries if entry.job.job_id not in idle)
         if not (is_finished(session.store, busy) and (tuner is None or tuner.is_finished)):
             _require_torch()
-        change = session.store.save_sweep(spec.name, spec.text, entries if tuner is None else busy)
+        studies = [cell.study for cell in made.cells]
+        change = session.store.save_sweep(spec.name, spec.text, entries if tuner is None else busy, studies)
         dropped = f", {len(change.dropped)} dropped from it" if change.dropped else ""
         note(f"{spec.name}: {len(change.new)} new jobs, {len(change.known)} known{dropped}")
         if tuner is not None:

@@ -137,7 +137,7 @@ def _join_sweeps(work: Work, snapshot: Snapshot) -> tuple[tuple[str, ...], tuple
     new, widened = [], []
     for name, spec in snapshot.specs.items():
         if name not in here:
-            add_sweep(work, name, spec)
+            add_sweep(work, name, spec, snapshot.studies.get(name))
             new.append(name)
         members = set(work.conn.scalars(select(sweep_jobs.c.job_id).where(sweep_jobs.c.sweep == name)))
         gained = {

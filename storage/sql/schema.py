@@ -12,7 +12,7 @@ from storage.sql.engine import Database
 from storage.sql.tables import metadata
 from storage.store import SchemaTooNew
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision, written here so that opening an up-to-date store does not load Alembic."""
 
 VERSION_TABLE = "sweepboard_version"

@@ -14,7 +14,7 @@ from storage.snapshot import Attempt, KeptJob, Place, Snapshot
 from storage.sql.reading import require_sweep, spec, sweep_names
 from storage.sql.rows import job_from, portions, result_from
 from storage.sql.tables import attempts, epoch_metrics, jobs, results, sweep_jobs, trials
-from storage.sql.trials import of_studies
+from storage.sql.trials import of_studies, studies_saved
 
 _ATTEMPT = (attempts.c.sweep, attempts.c.owner, attempts.c.leased_s, attempts.c.started_s, attempts.c.ended_s)
 _KEPT = (
@@ -37,7 +37,9 @@ def snapshot(conn: Connection, names: Sequence[str] | None) -> Snapshot:
     rows = list(conn.execute(_KEPT)) if names is None else _with_foundations(conn, places)
     curves = _curves(conn, (row[0] for row in rows if row[3] is not None))
     kept = tuple(_kept(row, tuple(places.get(row[0], ())), curves.get(row[0], ())) for row in rows)
-    return Snapshot({name: spec(conn, name) for name in chosen}, kept, _trials(conn, {row[0] for row in rows}))
+    specs = {name: spec(conn, name) for name in chosen}
+    searches = {name: own for name in chosen if (own := studies_saved(conn, name)) is not None}
+    return Snapshot(specs, kept, _trials(conn, {row[0] for row in rows}), searches)
 
 
 def _trials(conn: Connection, job_ids: Collection[str]) -> tuple[Trial, ...]:

@@ -29,9 +29,11 @@ class SqlStore:
             self._database.close()
             raise
 
-    def save_sweep(self, name: str, spec: str, entries: Sequence[Entry]) -> SweepChange:
+    def save_sweep(
+        self, name: str, spec: str, entries: Sequence[Entry], studies: Sequence[str] | None = None
+    ) -> SweepChange:
         with many_records(), self._database.write() as work:
-            return sweeps.save(work, name, spec, entries)
+            return sweeps.save(work, name, spec, entries, studies)
 
     def extend(self, sweep: str, entries: Sequence[Entry], trials: Sequence[Trial] = ()) -> tuple[Trial, ...]:
         with self._database.write() as work:

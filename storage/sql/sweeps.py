@@ -15,7 +15,9 @@ from storage.sql.tables import jobs, needs, sweep_jobs, sweeps
 from storage.store import Entry, SweepChange
 
 
-def save(work: Work, name: str, spec: str, entries: Sequence[Entry]) -> SweepChange:
+def save(
+    work: Work, name: str, spec: str, entries: Sequence[Entry], studies: Sequence[str] | None = None
+) -> SweepChange:
     """See `Store.save_sweep`. A job listed twice belongs to the sweep once, at its first place."""
     members: dict[str, Entry] = {}
     for entry in entries:
@@ -23,7 +25,7 @@ def save(work: Work, name: str, spec: str, entries: Sequence[Entry]) -> SweepCha
     known = known_ids(work, members)
     fresh = [entry.job for job_id, entry in members.items() if job_id not in known]
     add_jobs(work, fresh)
-    _set_spec(work, name, spec)
+    _set_spec(work, name, spec, studies)
     before = work.conn.scalars(select(sweep_jobs.c.job_id).where(sweep_jobs.c.sweep == name)).all()
     work.conn.execute(delete(sweep_jobs).where(sweep_jobs.c.sweep == name))
     add_members(work, name, members)
@@ -45,15 +47,17 @@ def known_ids(work: Work, ids: Iterable[str]) -> set[str]:
     return found
 
 
-def _set_spec(work: Work, name: str, spec: str) -> None:
-    saved = update(sweeps).where(sweeps.c.name == name).values(spec=spec, saved_s=work.now_s)
-    if work.conn.execute(saved).rowcount == 0:
-        add_sweep(work, name, spec)
+def _set_spec(work: Work, name: str, spec: str, studies: Sequence[str] | None) -> None:
+    values = {"spec": spec, "saved_s": work.now_s, "studies": None if studies is None else to_text(list(studies))}
+    if work.conn.execute(update(sweeps).where(sweeps.c.name == name).values(values)).rowcount == 0:
+        add_sweep(work, name, spec, studies)
 
 
-def add_sweep(work: Work, name: str, spec: str) -> None:
+def add_sweep(work: Work, name: str, spec: str, studies: Sequence[str] | None) -> None:
     """A sweep without members, unknown up to now."""
-    work.conn.execute(insert(sweeps).values(name=name, spec=spec, created_s=work.now_s, saved_s=work.now_s))
+    known = None if studies is None else to_text(list(studies))
+    times = {"created_s": work.now_s, "saved_s": work.now_s}
+    work.conn.execute(insert(sweeps).values(name=name, spec=spec, studies=known, **times))
 
 
 def add_members(work: Work, sweep: str, members: Mapping[str, Entry]) -> None:

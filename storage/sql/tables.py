@@ -33,6 +33,7 @@ sweeps = Table(
     Column("spec", Text, nullable=False),
     Column("created_s", Double, nullable=False),
     Column("saved_s", Double, nullable=False),
+    Column("studies", Text),  # ids of its searches; none: an older version saved it, and its jobs tell
 )
 
 jobs = Table(

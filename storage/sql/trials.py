@@ -15,7 +15,7 @@ from storage.sql.reading import require_sweep
 from storage.sql.rows import log, portions, to_text
 from storage.sql.states import refresh
 from storage.sql.sweeps import add_jobs, add_members, known_ids
-from storage.sql.tables import sweep_jobs, trials
+from storage.sql.tables import sweep_jobs, sweeps, trials
 from storage.store import Entry, StoreError
 
 _LEAVE = delete(sweep_jobs).where(sweep_jobs.c.sweep == bindparam("of"), sweep_jobs.c.job_id == bindparam("one"))
@@ -81,6 +81,7 @@ def of_studies(conn: Connection, studies: Iterable[str]) -> list[Trial]:
 def studies(conn: Connection, sweep: str) -> tuple[str, ...]:
     """See `Store.studies`."""
     require_sweep(conn, sweep)
+    own = studies_saved(conn, sweep)
     query = (
         select(trials.c.study)
         .join(sweep_jobs, sweep_jobs.c.job_id == trials.c.job_id)
@@ -88,7 +89,13 @@ def studies(conn: Connection, sweep: str) -> tuple[str, ...]:
         .group_by(trials.c.study)
         .order_by(func.min(sweep_jobs.c.ordinal), trials.c.study)
     )
-    return tuple(conn.scalars(query))
+    return tuple(study for study in conn.scalars(query) if own is None or study in own)
+
+
+def studies_saved(conn: Connection, sweep: str) -> tuple[str, ...] | None:
+    """The searches that the sweep was last saved with; None where nobody said."""
+    text = conn.scalar(select(sweeps.c.studies).where(sweeps.c.name == sweep))
+    return None if text is None else tuple(json.loads(text))
 
 
 def _row(trial: Trial, now_s: float) -> dict[str, Any]:

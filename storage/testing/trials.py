@@ -73,6 +73,17 @@ class TrialContract(StoreFixtures):
         with pytest.raises(UnknownSweep):
             store.studies("nope")
 
+    def test_a_sweep_that_names_its_studies_has_no_others(self, store: Store) -> None:
+        store.save_sweep("s", "spec", [], ["b" * 16])
+        store.save_sweep("none", "spec", [], [])
+        asked = [trial(0, 0, study="a" * 16), trial(0, 0, study="b" * 16)]
+        for sweep in ("s", "none"):
+            store.extend(sweep, entries_of(sample_job(0)), asked)
+        assert (store.studies("s"), store.studies("none")) == (("b" * 16,), ())
+        store.save_sweep("s", "spec", entries_of(sample_job(0)), ["a" * 16])
+        assert store.studies("s") == ("a" * 16,)
+        assert store.snapshot(["s"]).studies == {"s": ("a" * 16,)}
+
     def test_a_trial_whose_values_cannot_be_run_has_no_job(self, store: Store) -> None:
         save(store)
         refused = Trial("a" * 16, 0, None, {"tome.r": 99}, refusal="more tokens than there are")

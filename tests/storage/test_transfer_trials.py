@@ -13,7 +13,7 @@ PLAIN = sample_job(2)
 
 def test_trials_and_what_was_tuned_come_along(home_of, tmp_path):
     store, home = home_of("here")
-    store.save_sweep("s", "spec", [])
+    store.save_sweep("s", "spec", [], ["a" * 16])
     tuned = Tuned("a" * 16, trials=1, best=0, ties=0, params=("train.lr",))
     trial = Trial("a" * 16, 0, PLAIN.job_id, {"train.lr": 0.1}, {"generation": 0}, bound=("macs", 2.5e7))
     store.extend("s", [Entry(PLAIN, 0, "row", tuned=tuned)], [trial])
@@ -21,6 +21,7 @@ def test_trials_and_what_was_tuned_come_along(home_of, tmp_path):
     there, elsewhere = home_of("there")
     import_store(there, elsewhere, tmp_path / "out")
     assert there.trials(["a" * 16]) == [trial]
+    assert there.snapshot(["s"]).studies == {"s": ("a" * 16,)}
     assert [state.tuned for state in there.jobs("s")] == [tuned]
 
 
