@@ -15,7 +15,6 @@ from storage.records import EpochMetrics, Job, Lease
 from storage.store import Entry, Store
 from workers.bundle import MOST, kind_of
 
-
 _LEAST = 8
 """Jobs that are not worth a part of their own."""
 

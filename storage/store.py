@@ -123,8 +123,8 @@ class Store(Protocol):
         """The trials of those studies, by study and number; a study without any is unknown, which is no error."""
 
     def studies(self, sweep: str) -> tuple[str, ...]:
-        """Studies that have a trial whose job is in the sweep, in the order of their jobs. Of a sweep that was saved with
-        its searches no others, whoever else asked for its jobs. Raises UnknownSweep."""
+        """Studies that have a trial whose job is in the sweep, in the order of their jobs. Of a sweep that was saved
+        with its searches no others, whoever else asked for its jobs. Raises UnknownSweep."""
 
     def sweeps(self) -> tuple[str, ...]:
         """Names of all sweeps, oldest first."""

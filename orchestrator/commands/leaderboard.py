@@ -21,7 +21,9 @@ from orchestrator.report import csv, json_, md, term
 from orchestrator.report.board import Leaderboard, Place, place_of
 from orchestrator.report.build import SCORED, leaderboard
 from orchestrator.report.footer import coverage
+from orchestrator.report.tuned import is_trial
 from orchestrator.session import add_command, add_home_argument, note, open_session, pick_sweep
+from storage.records import Phase
 from storage.records.whole import written_whole
 from storage.store import JobState
 from workers.data.catalogue import LOCAL_SUITE, group_of, names
@@ -49,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
             return EXIT_NOTHING
         sweeps = list(dict.fromkeys(pick_sweep(session, name) for name in args.sweeps or [None]))
         states = [state for sweep in sweeps for state in session.store.jobs(sweep)]
-    finals = [state for state in states if state.job.phase in SCORED]
-    places = _places(state.job.dataset.name for state in finals)
-    chosen = _of_suite(finals, places, args.suite)
+    shown = [state for state in states if state.job.phase in SCORED or is_trial(state)]
+    places = _places(state.job.dataset.name for state in shown)
+    chosen = _of_suite(shown, places, args.suite)
+    chosen += [state for state in states if state.job.phase is Phase.MEASURE]
     board = leaderboard(chosen, places, sweeps=sweeps, command=_command(args, sweeps))
     if board.done == 0:
         note(f"nothing to show: {coverage(board)}; `sweepboard status {shlex.quote(sweeps[0])}` says more")

@@ -108,13 +108,15 @@ def _every_trial(report: StudyReport) -> list[str]:
     for one in report.trials:
         mark = "*" if any(one.trial.number == best.number for best in report.front) else " "
         lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {_params(one)}{_origin(one)}")
-    return [*lines, *_front_words(report), *_ties(report)]
+    nothing = [f"  over: {report.found_nothing}"] if report.found_nothing else []
+    return [*lines, *_front_words(report), *_ties(report), *nothing]
 
 
 def _best(report: StudyReport) -> list[str]:
     head = f"{report.row}  {report.backbone}  {report.dataset}: "
     if report.best is None:
-        return [f"{head}no trial has brought values yet"]
+        why = report.found_nothing
+        return [f"{head}the search is over, and {why}" if why else f"{head}no trial has brought values yet"]
     best = report.trials[report.best.number]
     state = "" if report.chosen is not None else ", the search goes on"
     if report.has_front:
@@ -160,7 +162,10 @@ def _end(one: TrialReport, objectives: Sequence[str]) -> str:
         loss = f" loss {metrics[LOSS]:.3f}" if LOSS in metrics else ""
         breaks = "" if one.outcome.is_feasible else " over its bound"
         return f"val {one.outcome.score:.1f} %{loss}{costs}{breaks}"
-    return f"pruned {one.epochs}/{one.planned} epochs" if one.state == "pruned" else one.state
+    if one.pruned_after is None:
+        return one.state
+    late = f", trained {one.epochs}" if one.epochs > one.pruned_after else ""
+    return f"pruned {one.pruned_after}/{one.planned} epochs{late}"
 
 
 def _origin(one: TrialReport) -> str:

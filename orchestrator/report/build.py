@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from functools import partial
 
 from orchestrator.report.board import (
@@ -18,48 +18,20 @@ from orchestrator.report.board import (
     Task,
     place_of,
 )
+from orchestrator.report.drafts import RECIPE_FIELDS, Draft, drafts_of, joined, owe_searched
 from orchestrator.report.measured import Measurements
 from orchestrator.report.removals import removal_notes
 from orchestrator.report.scores import cell, group_means, mean_of, metric_means, ranked, score, whole_mean
 from orchestrator.report.task_notes import task_notes
 from orchestrator.report.titles import backbone_labels, backbone_notes, distinct_titles
-from orchestrator.report.tuned import Search, budget_words, is_on_front, row_methods, row_search, tuned_notes
-from storage.records import BackboneRef, DatasetRef, MethodCall, Phase, Recipe, Status, Value
+from orchestrator.report.tuned import budget_words, is_on_front, tuned_notes
+from storage.records import BackboneRef, DatasetRef, Phase, Recipe, Status, Value
 from storage.store import JobState
 
 SCORED = (Phase.FINAL, Phase.EVALUATE)
 """The phases whose test scores reach a board."""
 
-_IN_PROTOCOL = ("precision", "resize", "image_size")
-RECIPE_FIELDS = tuple(item.name for item in fields(Recipe) if item.name not in _IN_PROTOCOL)
 VERSION_FACTS = ("sweepboard", "python", "torch", "timm", "torchvision", "numpy")
-
-Runs = dict[DatasetRef, dict[int, JobState]]
-"""The jobs of a row by data set and seed."""
-
-
-@dataclass(frozen=True)
-class _Key:
-    """What makes a row, besides the recipe fields that are axes. `search` is None where no search chose anything."""
-
-    methods: tuple[MethodCall, ...]
-    backbone: BackboneRef
-    image_size: int | None
-    protocol: Protocol
-    trainer_revision: int
-    schema: int
-    phase: Phase
-    search: Search | None
-
-
-@dataclass
-class _Draft:
-    """A row before its section is known. `axes`: recipe fields that part this row from its siblings."""
-
-    key: _Key
-    axes: tuple[tuple[str, Value], ...]
-    recipes: dict[DatasetRef, Recipe] = field(default_factory=dict)
-    runs: Runs = field(default_factory=dict)
 
 
 def leaderboard(
@@ -72,17 +44,19 @@ def leaderboard(
     no job is of, the section says how many it shows.
     """
     states = list(states)
-    drafts = _drafts(state for state in states if state.job.phase in SCORED)
-    drafts = _joined(drafts) if len(sweeps) == 1 else drafts
+    drafts = drafts_of(state for state in states if state.job.phase in SCORED)
+    drafts = joined(drafts) if len(sweeps) == 1 else drafts
+    owe_searched(drafts, states)
     measurements = Measurements(states)
     tasks = _tasks({dataset for draft in drafts for dataset in draft.runs}, places)
     labels = backbone_labels((draft.key.backbone, draft.key.image_size) for draft in drafts)
-    by_section: dict[tuple[str, str, Protocol], list[_Draft]] = {}
+    by_section: dict[tuple[str, str, Protocol], list[Draft]] = {}
     for draft in drafts:
         for suite, kind in {(tasks[dataset].place.suite, dataset.task) for dataset in draft.runs}:
             here = [dataset for dataset in draft.runs if (tasks[dataset].place.suite, dataset.task) == (suite, kind)]
             runs = {dataset: draft.runs[dataset] for dataset in here}
-            by_section.setdefault((suite, kind, draft.key.protocol), []).append(replace(draft, runs=runs))
+            if any(runs.values()):
+                by_section.setdefault((suite, kind, draft.key.protocol), []).append(replace(draft, runs=runs))
     sections = [
         replace(_section(suite, protocol, members, (tasks, labels, measurements)), task=kind)
         for (suite, kind, protocol), members in by_section.items()
@@ -109,86 +83,6 @@ def _known(names: Sequence[str], values: Sequence[str | None]) -> list[tuple[str
     return [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
 
 
-def _drafts(finals: Iterable[JobState]) -> list[_Draft]:
-    """One draft per row. The only loop over all jobs: they fall into buckets equal in all but data set and seed."""
-    buckets: dict[tuple[object, ...], Runs] = {}
-    for state in finals:
-        job = state.job
-        kind = (
-            row_methods(state),
-            job.backbone,
-            job.recipe,
-            job.train_split,
-            job.score_split,
-            job.protocol,
-            job.phase,
-            job.trained_on,
-            row_search(state),
-        )
-        runs = buckets.setdefault((*kind, job.trainer_revision, job.schema), {}).setdefault(job.dataset, {})
-        if job.seed not in runs or state.status is Status.DONE:
-            runs[job.seed] = state
-    families: dict[_Key, list[tuple[Recipe, Runs]]] = {}
-    for bucket in buckets.values():
-        state = next(iter(next(iter(bucket.values())).values()))
-        job, size, revision = state.job, state.job.recipe.image_size, state.job.trainer_revision
-        made_by = (revision, job.schema, job.phase, row_search(state))
-        key = _Key(row_methods(state), job.backbone, size, Protocol.of(job), *made_by)
-        families.setdefault(key, []).append((job.recipe, bucket))
-    return [draft for key, members in families.items() for draft in _split_by_axes(key, members)]
-
-
-def _split_by_axes(key: _Key, members: list[tuple[Recipe, Runs]]) -> list[_Draft]:
-    """Parts the recipes of one family where a field takes two values on the same data set: that is an axis."""
-    by_dataset: dict[DatasetRef, set[Recipe]] = {}
-    for recipe, runs in members:
-        for dataset in runs:
-            by_dataset.setdefault(dataset, set()).add(recipe)
-    contested = [recipes for recipes in by_dataset.values() if len(recipes) > 1]
-    axes = [
-        name
-        for name in RECIPE_FIELDS
-        if any(len({getattr(recipe, name) for recipe in recipes}) > 1 for recipes in contested)
-    ]
-    drafts: dict[tuple[Value, ...], _Draft] = {}
-    for recipe, runs in members:
-        values = tuple(getattr(recipe, name) for name in axes)
-        draft = drafts.setdefault(values, _Draft(key, tuple(zip(axes, values, strict=True))))
-        draft.recipes |= dict.fromkeys(runs, recipe)
-        draft.runs |= runs  # no data set comes twice: its recipes differ in an axis
-    return list(drafts.values())
-
-
-def _joined(drafts: list[_Draft]) -> list[_Draft]:
-    """One draft where a sweep's own row has other hyper-parameters on other data sets: a release's table, an override.
-
-    Within one sweep a row's name stands for one entry of its spec; across sweeps it may not, so they are not joined.
-    Nor are points of fronts, whose names are short for their values.
-    """
-    families: dict[tuple[object, ...], list[_Draft]] = {}
-    for draft in drafts:
-        names = frozenset(state.row for seeds in draft.runs.values() for state in seeds.values())
-        calls = tuple((call.name, call.revision) for call in draft.key.methods)
-        key = draft.key if is_on_front(draft.key.search) else replace(draft.key, methods=())
-        families.setdefault((names, calls, key, draft.axes), []).append(draft)
-    found: list[_Draft] = []
-    for members in families.values():
-        datasets = {dataset for draft in members for dataset in draft.runs}
-        is_disjoint = len(datasets) == sum(len(draft.runs) for draft in members)
-        found += [_as_one(members)] if is_disjoint else members
-    return found
-
-
-def _as_one(members: list[_Draft]) -> _Draft:
-    """The hyper-parameters are those of the most data sets; notes of the section say where others hold."""
-    first = min(members, key=lambda draft: (-len(draft.runs), repr(draft.key.methods)))
-    joined = _Draft(first.key, first.axes)
-    for draft in members:
-        joined.recipes |= draft.recipes
-        joined.runs |= draft.runs
-    return joined
-
-
 def _tasks(datasets: set[DatasetRef], places: Mapping[str, Place]) -> dict[DatasetRef, Task]:
     """Columns in the order of `places`, then by name. One name with two contents gets two titles."""
     position = {name: index for index, name in enumerate(places)}
@@ -207,7 +101,7 @@ def _tasks(datasets: set[DatasetRef], places: Mapping[str, Place]) -> dict[Datas
 def _section(
     suite: str,
     protocol: Protocol,
-    drafts: list[_Draft],
+    drafts: list[Draft],
     names: tuple[Mapping[DatasetRef, Task], Mapping[tuple[BackboneRef, int | None], str], Measurements],
 ) -> Section:
     tasks, labels, measurements = names
@@ -235,7 +129,7 @@ def _section(
 
 
 def _row(
-    draft: _Draft,
+    draft: Draft,
     columns: Sequence[DatasetRef],
     groups: Sequence[str],
     labels: Mapping[tuple[BackboneRef, int | None], str],
@@ -257,7 +151,7 @@ def _row(
         methods=key.methods,
         backbone=Backbone(key.backbone, key.image_size, labels[key.backbone, key.image_size]),
         trainer_revision=key.trainer_revision,
-        recipe=_recipe_values({draft.recipes[dataset] for dataset in runs}),
+        recipe=_recipe_values({draft.recipes[dataset] for dataset, by_seed in runs.items() if by_seed}),
         seeds=tuple(seeds),
         cells=cells,
         group_means=per_group,
@@ -268,8 +162,8 @@ def _row(
     )
 
 
-def _measured(row: Row, draft: _Draft, measurements: Measurements) -> Row:
-    recipes = list(dict.fromkeys(draft.recipes[dataset] for dataset in draft.runs))
+def _measured(row: Row, draft: Draft, measurements: Measurements) -> Row:
+    recipes = list(dict.fromkeys(draft.recipes[dataset] for dataset, by_seed in draft.runs.items() if by_seed))
     return replace(row, measured=measurements.of(row.states[0].job, recipes))
 
 

@@ -4,11 +4,12 @@ a search after several objectives a row for every point of the front, with the v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.report.board import Row
-from storage.records import PRIMARY, Job, MethodCall, Value
+from storage.records import PRIMARY, BackboneRef, DatasetRef, Job, MethodCall, Phase, Value
+from storage.records.tuned import SEARCH_ROW
 from storage.store import JobState
 
 CHOSEN = "tuned"
@@ -47,6 +48,21 @@ def row_search(state: JobState) -> Search | None:
 def is_on_front(search: Search | None) -> bool:
     """Whether the row is a point of a front: one of several rows of a search, and each task has its own."""
     return search is not None and bool(search.objectives)
+
+
+def is_trial(state: JobState) -> bool:
+    """Whether the job belongs to a row's search."""
+    return state.job.phase is Phase.SEARCH and state.row.startswith(SEARCH_ROW)
+
+
+def searched_for(states: Iterable[JobState]) -> dict[tuple[str, BackboneRef], set[DatasetRef]]:
+    """(row, backbone) -> data sets on which values for it were looked for: it owes them, also where none were found."""
+    found: dict[tuple[str, BackboneRef], set[DatasetRef]] = {}
+    for state in states:
+        if is_trial(state):
+            row = state.row.removeprefix(SEARCH_ROW)
+            found.setdefault((row, state.job.backbone), set()).add(state.job.dataset)
+    return found
 
 
 def budget_words(states: Sequence[JobState]) -> str:

@@ -19,6 +19,7 @@ from orchestrator.recipes import recipe_value
 from orchestrator.resolve import UNKNOWN, Backbone
 from orchestrator.spec import Tune
 from storage.records import DatasetRef, Job, Tuned, digest
+from storage.records.tuned import SEARCH_ROW
 from storage.store import Entry
 
 TRAIN = "train"
@@ -200,7 +201,7 @@ class Cell:
             return []
         makers = [maker.prepare_job(asked.job, key) for key in asked.job.needs]
         prepared = [Entry(job, order, made_row(job), asked.resources) for job in makers]
-        row = self.row if tuned is not None else f"tune {self.row}"
+        row = self.row if tuned is not None else f"{SEARCH_ROW}{self.row}"
         return [*prepared, Entry(asked.job, order, row, asked.resources, tuned)]
 
 

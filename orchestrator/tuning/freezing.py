@@ -23,7 +23,10 @@ def frozen_recipe(sweep: str, reports: Sequence[StudyReport], trials: Sequence[s
                 f"a recipe has one value per data set, and there are {', '.join(sorted(found))}: give {flag}"
             )
     if not problems:  # of one row, or this would list what was not asked for
-        open_ones = sorted(one.dataset for one in reports if one.chosen is None)
+        problems += [
+            f"the search on {one.dataset} is over, and {one.found_nothing}" for one in reports if one.found_nothing
+        ]
+        open_ones = sorted(one.dataset for one in reports if one.chosen is None and not one.found_nothing)
         problems += [f"the search on {', '.join(open_ones)} is not over: run the spec again"] if open_ones else []
     if problems:
         raise UsageError("; ".join(problems))

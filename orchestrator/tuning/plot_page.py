@@ -116,7 +116,11 @@ def _row(study: StudyRecord, names: Sequence[str], one: TrialRecord) -> str:
     score = one.last_seen if one.score is None else one.score
     cells = [str(one.number), *(figures.short(params.get(name, "")) for name in names)]
     cells += ["" if score is None else f"{score:.1f}", f"{metrics[LOSS]:.3f}" if LOSS in metrics else ""]
-    end = f"pruned {one.report.epochs}/{one.report.planned} epochs" if one.last_seen is not None else one.report.state
+    end = (
+        f"pruned {one.report.pruned_after}/{one.report.planned} epochs"
+        if one.last_seen is not None
+        else one.report.state
+    )
     over = "" if one.outcome is None or one.outcome.is_feasible else ", over its bound"
     cells.append(f"{end}{over}{f': {one.reason}' if one.reason else ''}")
     taken = study.report.best is not None and study.report.best.number == one.number

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.guide import PRUNED_AFTER
+from orchestrator.spec import Tune, parse_spec
+from orchestrator.spec_problems import SpecError
+from orchestrator.tuning.optuna_study import grid_size
 from orchestrator.tuning.outcomes import (
     DIVERGED,
     DONE,
@@ -21,20 +24,24 @@ from orchestrator.tuning.outcomes import (
     front_of,
     violation_of,
 )
+from orchestrator.tuning.spaces import space_of, written_space
 from orchestrator.tuning.warm import WARM
 from storage.records import PRIMARY, FailureClass, Status, Trial
+from storage.records.tuned import SEARCH_ROW
 from storage.store import JobState, Store
 
 
 @dataclass(frozen=True)
 class TrialReport:
-    """`state`: done, pruned, diverged, failed, or the job's own while it runs. `epochs`: trained, of `planned`."""
+    """`state`: done, pruned, diverged, failed, or the job's own while it runs. `epochs`: what its job has trained,
+    of `planned`; `pruned_after`: the one after which the search gave it up, which its job may have heard later."""
 
     trial: Trial
     state: str
     outcome: Outcome | None
     epochs: int
     planned: int
+    pruned_after: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         metrics = self.outcome.metrics if self.outcome is not None else {}
@@ -47,6 +54,7 @@ class TrialReport:
             "keeps_bound": None if self.outcome is None or self.trial.bound is None else self.outcome.is_feasible,
             "epochs": self.epochs,
             "planned_epochs": self.planned,
+            "pruned_after": self.pruned_after,
             "refusal": self.trial.refusal,
             WARM: self.trial.attrs.get(WARM),
         }
@@ -55,7 +63,7 @@ class TrialReport:
 @dataclass(frozen=True)
 class StudyReport:
     """One study of a sweep. `score`: the metric that is made high. `chosen`: the trial behind its final jobs; None
-    until they have joined.
+    until they have joined. `is_over`: nothing more will be tried, as far as the sweep's spec tells.
 
     `front`: of several objectives, the trials that no other one beats in all of them, the most accurate first; they are
     behind the final jobs, and `best` and `chosen` are the first of them.
@@ -71,6 +79,7 @@ class StudyReport:
     objectives: tuple[str, ...] = (SCORE,)
     front: tuple[Best, ...] = ()
     score: str = SCORE
+    is_over: bool = False
 
     @property
     def has_front(self) -> bool:
@@ -85,13 +94,27 @@ class StudyReport:
         return sum(one.state == state for one in self.trials)
 
     @property
+    def found_nothing(self) -> str:
+        """Why a search that is over has nothing to show for it; empty where it has, or goes on."""
+        if not self.is_over or self.best is not None:
+            return ""
+        if any(one.outcome is not None and one.outcome.score is not None for one in self.trials):
+            return "no trial kept the constraint: raise its bound, or widen the space"
+        return "no trial was trained to its end: `sweepboard status` says why"
+
+    @property
     def epochs_saved(self) -> int:
-        """Epochs that pruned trials did not train."""
-        return sum(one.planned - one.epochs for one in self.trials if one.state == PRUNED)
+        """Epochs that jobs of pruned trials did not train; a job of several trials counts once."""
+        return sum(one.planned - one.epochs for one in self._by_job if one.state == PRUNED)
 
     @property
     def epochs_planned(self) -> int:
-        return sum(one.planned for one in self.trials)
+        return sum(one.planned for one in self._by_job)
+
+    @property
+    def _by_job(self) -> list[TrialReport]:
+        """One trial of each job."""
+        return list({one.trial.job_id: one for one in self.trials}.values())
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -123,7 +146,7 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
         known = by_study[trial.study]
         if trial.number == len(known) and (trial.job_id is None or trial.job_id in states):
             known.append(trial)  # up to the first whose job is not in the sweep
-    found = []
+    found, tune = [], _tune(store.spec(sweep))
     for study, trials in by_study.items():
         jobs = [states[one.job_id] for one in trials if one.job_id is not None]
         if not jobs:
@@ -136,7 +159,7 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
         found.append(
             StudyReport(
                 study,
-                job.row.removeprefix("tune "),
+                job.row.removeprefix(SEARCH_ROW),
                 job.job.backbone.name,
                 job.job.dataset.name,
                 reports,
@@ -145,6 +168,7 @@ def study_reports(store: Store, sweep: str) -> list[StudyReport]:
                 objectives,
                 front,
                 f"val_{PRIMARY[job.job.dataset.task]}",
+                study in chosen or _is_used_up(tune, reports),
             )
         )
     return found
@@ -167,15 +191,32 @@ def _front(
     reports: Sequence[TrialReport], objectives: tuple[str, ...], chosen: Container[int] | None
 ) -> tuple[Best, ...]:
     """Of the trials that final jobs are made of, where there are some; else of those that have ended by now."""
-    if chosen is None:
-        return front_of([one.outcome for one in reports], objectives)
-    values = {one.trial.number: one.outcome.values(objectives) for one in reports if one.outcome is not None}
-    found = [
-        Best(number, tuple(other for other in values if other != number and values[other] == values[number]))
-        for number in values
-        if number in chosen
-    ]
+    outcomes, jobs = [one.outcome for one in reports], [one.trial.job_id for one in reports]
+    front = front_of(outcomes, objectives, jobs)
+    if chosen is None or {best.number for best in front} == chosen:
+        return front
+    # Final jobs of an earlier spec's budget, or of trials that were tried again since: they stand for what they are.
+    values = {number: one.values(objectives) for number, one in enumerate(outcomes) if one is not None}
+    found = [Best(number, ()) for number in values if number in chosen]
     return tuple(sorted(found, key=lambda one: -(values[one.number] or (0.0,))[0]))
+
+
+def _tune(spec: str) -> Tune | None:
+    """What the sweep's spec says of its searches; None where it says nothing, or this version cannot read it."""
+    try:
+        return parse_spec(spec).tune
+    except SpecError:
+        return None
+
+
+def _is_used_up(tune: Tune | None, reports: Sequence[TrialReport]) -> bool:
+    """Whether no trial is to come, as far as a spec without a budget in hours tells."""
+    if tune is None or tune.trials is None or tune.hours is not None or tune.gpu_hours is not None:
+        return False
+    budget = tune.trials
+    if tune.sampler == "grid":
+        budget = min(budget, grid_size(space_of([one.trial for one in reports], written_space(tune.space))))
+    return len(reports) >= budget and all(one.state in (DONE, PRUNED, DIVERGED, FAILED) for one in reports)
 
 
 def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:
@@ -183,15 +224,25 @@ def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:
         return TrialReport(trial, FAILED, Outcome(FAILED), 0, 0)
     job = states[trial.job_id]
     planned, result = job.job.recipe.epochs, job.result
-    if trial.end is not None and trial.end.pruned_after is not None:  # for its study, whatever the job did since
-        return TrialReport(trial, PRUNED, Outcome(PRUNED), trial.end.pruned_after, planned)
+    trained, end = _trained(job), trial.end
+    if end is not None and end.pruned_after is not None:  # for its study, whatever the job did since
+        return TrialReport(trial, PRUNED, Outcome(PRUNED), max(trained, end.pruned_after), planned, end.pruned_after)
     if result is None or not job.status.is_finished:
         return TrialReport(trial, FAILED if job.status.is_finished else str(job.status), None, 0, planned)
     if job.status is Status.DONE:
         violation = violation_of(trial.bound, result.metrics)
         return TrialReport(trial, DONE, Outcome(DONE, result.metrics, violation=violation), planned, planned)
     if job.status is Status.PRUNED:
-        return TrialReport(trial, PRUNED, Outcome(PRUNED), int(result.facts.get(PRUNED_AFTER, 0)), planned)
+        return TrialReport(trial, PRUNED, Outcome(PRUNED), trained, planned, trained)
     is_divergence = result.failure is not None and result.failure.failure_class is FailureClass.DIVERGED
     state = DIVERGED if is_divergence else FAILED
     return TrialReport(trial, state, Outcome(state), 0, planned)
+
+
+def _trained(state: JobState) -> int:
+    """Epochs, as far as its last end tells."""
+    if state.status is Status.DONE:
+        return state.job.recipe.epochs
+    if state.status is Status.PRUNED and state.result is not None:
+        return int(state.result.facts.get(PRUNED_AFTER, 0))
+    return 0

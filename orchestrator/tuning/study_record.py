@@ -3,6 +3,7 @@ made of; `tuning.report` is enough for the rest and quicker."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -89,7 +90,8 @@ def _record(one: TrialReport, kept: Mapping[str, KeptJob]) -> TrialRecord:
     job = kept.get(one.trial.job_id)
     if job is None or job.result is None or job.attempt is None or one.outcome is None:
         return TrialRecord(one, reason="ended without a result" if one.state == FAILED else "")
-    curve = tuple(point for point in curve_of(job.result.epochs) if one.state != PRUNED or point[0] <= one.epochs)
+    last = math.inf if one.pruned_after is None else one.pruned_after
+    curve = tuple(point for point in curve_of(job.result.epochs) if point[0] <= last)
     attempt, failure = job.attempt, job.result.failure
     began_s = attempt.leased_s if attempt.started_s is None else attempt.started_s
     return TrialRecord(one, curve, began_s, attempt.ended_s, "" if failure is None else failure.message)

@@ -32,7 +32,6 @@ from orchestrator.tuning.warm import WARM, Offer, untried
 from storage.records import EpochMetrics, FailureClass, Result, Status, Trial, TrialEnd
 from storage.records.tuned import OBJECTIVES
 
-
 EPOCHS = "train.epochs"
 """The parameter that says how long a trial trains."""
 

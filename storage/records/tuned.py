@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+SEARCH_ROW = "tune "
+"""A search's trials stand in their sweep under this and the name of the row that they search for."""
 OBJECTIVES = "sweepboard:objectives"
 ASKED_BY = "sweepboard:asked_by"
 """Version of Optuna that made a suggestion: another one may have made another."""

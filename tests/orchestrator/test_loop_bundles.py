@@ -53,7 +53,9 @@ def made_or(script):
 @pytest.fixture
 def sweep_of(store, clock, tmp_path):
     def make(jobs, script=lambda job, epoch: Answer(1.0), slots=1, **options):
-        entries = [Entry(job, order, resources=options.pop("resources", {})) for order, job in enumerate([MAKER, *jobs])]
+        entries = [
+            Entry(job, order, resources=options.pop("resources", {})) for order, job in enumerate([MAKER, *jobs])
+        ]
         store.save_sweep("s", "spec", entries)
         pool = Watched(made_or(script), clock, slots)
         return Loop(store, "s", pool, tmp_path, clock=clock, **options), pool

@@ -1,14 +1,17 @@
 """Speed and memory on the board: from measure jobs only, with device, precision and batch named."""
 
+import argparse
 import csv
 import io
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.commands import leaderboard as command
 from orchestrator.report import csv as csv_format
 from orchestrator.report import json_, md, term
 from orchestrator.report.build import leaderboard
@@ -133,3 +136,18 @@ def test_csv_repeats_them_on_each_line_of_the_row_and_json_says_where(golden):
         "lora": "fp32",
         "linear": "fp32",
     }
+
+
+def test_the_command_shows_what_was_measured(toy, filled_home, capsys):
+    """The measure job of the sweep reaches the board that its user asks for."""
+    run = toy.Run(dataset="embedded/digits")
+    state = measured(run, 1234.5)
+    job = SimpleNamespace(job=state.job, label=run.label, top1_pct=0.0, result=state.result)
+    home = filled_home([run, job])
+    top = argparse.ArgumentParser()
+    command.register(top.add_subparsers())
+    args = top.parse_args(["leaderboard", "--home", str(home), "--format", "md"])
+    assert args.run(args) == 0
+    text = capsys.readouterr().out
+    assert next(iter(SPEED_COLUMNS.values())) in text
+    assert "Test CPU" in text

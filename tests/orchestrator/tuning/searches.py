@@ -117,7 +117,8 @@ class Search:
         """One driver from its start to its end, or to the event after which it is killed."""
         made = self.plans(self.text)
         tuner = Tuner(self.store, "s", made.cells)
-        self.store.save_sweep("s", self.text, [*fixed_entries(made.spec, made.entries, made.cells), *tuner.members()])
+        entries = [*fixed_entries(made.spec, made.entries, made.cells), *tuner.members()]
+        self.store.save_sweep("s", self.text, entries, [cell.study for cell in made.cells])
         left = [kill_after]
 
         def watch(progress, event):
