@@ -79,7 +79,7 @@ class Claims:
         return min(MOST, max(_LEAST, math.ceil(len(self._alike(flight)) / self._slots)))
 
     def _beside(self, flight: InFlight, most: int) -> list[InFlight]:
-        alike = self._alike(flight)
+        alike = self._alike(flight)[: 2 * MOST]  # some of them may be somebody else's by now
         found = self._claim(most, alike) if most > 0 and alike else []
         self._forget(found)
         return found

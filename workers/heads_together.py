@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -145,8 +146,6 @@ def _each_alone(
     jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: Reporter
 ) -> Iterator[tuple[HeadEpoch, Values]]:
     for job in jobs:
-        copy = nn.Linear(head.in_features, head.out_features)
-        copy.load_state_dict(head.state_dict())
-        steps = HeadSteps(copy, [job.recipe])
+        steps = HeadSteps(deepcopy(head), [job.recipe])
         (found,) = steps.epoch(feed, 0, reporter, _CHECKED_STEPS)
         yield found, steps.values[0]

@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
             _require_torch()
         studies = [cell.study for cell in made.cells]
         change = session.store.save_sweep(spec.name, spec.text, entries if tuner is None else busy, studies)
-        dropped = f", {len(change.dropped)} dropped from it" if change.dropped else ""
+        until = " until the searches have chosen" if tuner is not None and not tuner.is_finished else ""
+        dropped = f", {len(change.dropped)} dropped from it{until}" if change.dropped else ""
         note(f"{spec.name}: {len(change.new)} new jobs, {len(change.known)} known{dropped}")
         if tuner is not None:
             note(f"  tuning: {tuner.words}")

@@ -78,7 +78,10 @@ def _text(session: Session, name: str, states: list[JobState], studies: list[Stu
         )
     if len(failed) > 10:
         lines.append(f"  … and {len(failed) - 10} more")
-    if failed:
+    excused = {one.trial.job_id for study in studies if study.chosen is not None for one in study.trials}
+    if failed and all(state.job.job_id in excused for state in failed):
+        lines.append(f"see `sweepboard show {failed[0].job.job_id}`; their searches have chosen without them")
+    elif failed:
         lines.append(f"see `sweepboard show {failed[0].job.job_id}`; try again: `sweepboard retry {name}`, then `run`")
     others = [other for other in session.store.sweeps() if other != name]
     if others:
