@@ -29,7 +29,8 @@ _MEASURES_FROM = 2_000_000_000
 
 @dataclass
 class Point:
-    """A place in the product of a spec that is tuned: its jobs by seed, as (seed, what overrides set there)."""
+    """A place in the product of a spec that is tuned: its jobs by seed, as (seed, what overrides set there), and the
+    positions of those overrides in the spec."""
 
     row: str
     variant: Variant
@@ -37,6 +38,7 @@ class Point:
     dataset: DatasetRef
     seeds: list[tuple[int, tuple[Change, ...]]] = field(default_factory=list)
     shelf: dict[str, Variant] = field(default_factory=dict)  # by row: what its final jobs' models are evaluated as
+    overrides: set[int] = field(default_factory=set)
 
     @property
     def place(self) -> tuple[str, Backbone, DatasetRef]:
