@@ -18,6 +18,7 @@ from orchestrator.plan_variants import Variant
 from orchestrator.recipes import recipe_value
 from orchestrator.resolve import UNKNOWN, Backbone
 from orchestrator.spec import Tune
+from orchestrator.tuning.optuna_study import most_trials
 from storage.records import DatasetRef, Job, Tuned, digest
 from storage.store import Entry
 
@@ -103,6 +104,16 @@ class Cell:
     @property
     def final_jobs(self) -> int:
         return len(self.point.seeds) * (1 + len(self.also) + len(self.point.shelf))
+
+    @property
+    def trials(self) -> int | None:
+        """The most that the search has; None where hours alone decide."""
+        return most_trials(self.tune.sampler, self.tune.trials, self.space)
+
+    @property
+    def budget(self) -> str:
+        """In words."""
+        return replace(self.tune, trials=self.trials).budget
 
     @cached_property
     def gpus(self) -> float:

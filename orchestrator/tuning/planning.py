@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from methods.api import Domain
@@ -88,22 +88,6 @@ def fixed_entries(spec: SweepSpec, entries: Sequence[Entry], cells: Sequence[Cel
     device = cells[0].finishing.lookup.catalogue.device
     measured = measure_entries(spec.measure, [(entry, True) for entry in kept], device)
     return kept + [replace(entry, order=len(entries) + entry.order) for entry, _ in measured]
-
-
-def to_search(cells: Sequence[Cell], known: Mapping[str, int]) -> list[Entry]:
-    """Trials that are not asked yet and the final jobs after them, at the first values of their spaces, to estimate
-    their cost; `known`: how many trials each study has. What a budget in hours costs, it says itself: left out."""
-    found: list[Entry] = []
-    for cell in cells:
-        if cell.tune.trials is None or not cell.is_resolved:
-            continue
-        left = cell.tune.trials - known.get(cell.study, 0)
-        if left > 0:
-            first = {name: domain.values[0] for name, domain in cell.space.items()}
-            found += cell.trial_entries(0, cell.trial(first))[-1:] * left
-            finals = cell.final_entries(first, cell.tuned(0, 0, 0))
-            found += [entry for entry in finals if entry.job.phase is Phase.FINAL]
-    return found
 
 
 def _space(point: Point, tune: Tune) -> dict[str, Domain]:
