@@ -137,7 +137,8 @@ class _Planner:
                     out = [one.seeds for one in excludes if one.holds(v, b, d)]
                     seeds = frozenset(every_seed).difference(*out) if out else every_seed
                     counts.excluded += len(every_seed) - len(seeds)
-                    applied = tuple((one, at) for at, one in enumerate(overrides) if one.holds(v, b, d))
+                    holding = [(one, at) for at, one in enumerate(overrides) if one.holds(v, b, d)]
+                    applied = tuple((one, at) for one, at in holding if one.seeds.intersection(seeds))
                     if seeds:
                         cells.append(_Cell(block.rows[v], variant, backbone, dataset, seeds, applied))
         return cells
@@ -210,7 +211,9 @@ class _Planner:
                     continue
                 seen.add(job.job_id)
                 point = Point(cell.row, cell.variant, cell.backbone, cell.dataset)
-                self.points.setdefault(point.key, point).seeds.append((seed, resolved.changes))
+                point = self.points.setdefault(point.key, point)
+                point.seeds.append((seed, resolved.changes))
+                point.overrides.update(position for _, position in cell.overrides)
                 jobs.append((job, cell, resolved))
                 self._prepare(job, cell, resolved, (found, seen))
             counts.jobs += len(jobs)
@@ -263,6 +266,7 @@ class _Planner:
         known = (one for one in self.points.values() if one.place == parent.place)
         point = next(known, None) or self.points.setdefault(parent.key, parent)
         point.shelf[cell.row] = cell.variant
+        point.overrides.update(position for _, position in cell.overrides)
         if seed[0] not in [one for one, _ in point.seeds]:
             point.seeds.append(seed)
 

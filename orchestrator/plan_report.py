@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.plan import Plan
 from orchestrator.plan_estimate import Estimate, estimate
-from orchestrator.tuning.planning import fixed_entries, to_search
+from orchestrator.tuning.coming import Coming, coming
+from orchestrator.tuning.planning import fixed_entries
 from storage.records import Job, Phase, Status
 from storage.store import Entry, JobState, Store
 
 
 @dataclass(frozen=True)
 class PlanReport:
-    """`known`: planned jobs in the store by status. `added` and `dropped` compare with the stored sweep of that name
-    (None when the store has none); `stale` are its results of older revisions of a method or of the trainer.
-    `own`: what the plan itself adds to the store, all of it where nothing is tuned; `trials`: how many each study of a
-    tuned cell has already."""
+    """`known`: planned jobs in the store by status, `new`: those that it does not know, `todo`: those that will run.
+    `added` and `dropped` compare with the stored sweep of that name (None when the store has none); `stale` are its
+    results of older revisions of a method or of the trainer. `own`: what the plan itself adds to the store, all of it
+    where nothing is tuned; `search`: what searches add one by one. The numbers are of both."""
 
     plan: Plan
     own: tuple[Entry, ...]
     known: Counter[Status]
+    new: int
     todo: int
     estimate: Estimate
     added: tuple[Entry, ...] | None
     dropped: tuple[JobState, ...] | None
     stale: tuple[JobState, ...]
-    trials: Mapping[str, int] = field(default_factory=dict)
+    search: Coming = field(default_factory=Coming)
 
 
 def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
@@ -38,23 +40,23 @@ def compare(plan: Plan, store: Store, catalogue: Catalogue) -> PlanReport:
     ids = [entry.job.job_id for entry in own]
     known = store.known(ids)
     todo = [entry for entry, job_id in zip(own, ids, strict=True) if known.get(job_id) is not Status.DONE]
-    trials = Counter(one.study for one in store.trials(cell.study for cell in plan.cells if cell.is_resolved))
-    searched = to_search(plan.cells, trials)
-    finished = store.jobs(status=Status.DONE) if todo or searched else []
     stored = store.jobs(plan.spec.name) if plan.spec.name in store.sweeps() else None
+    search = coming(plan.cells, store, stored or ())
+    finished = store.jobs(status=Status.DONE) if todo or search.todo else []
     planned = set(ids)
     dropped = None if stored is None else tuple(state for state in stored if _is_dropped(state, planned, plan))
     before = set() if stored is None else {state.job.job_id for state in stored}
     return PlanReport(
         plan=plan,
         own=own,
-        known=Counter(known.values()),
-        todo=len(todo),
-        estimate=estimate([*todo, *searched], finished, catalogue),
+        known=Counter([*known.values(), *search.known.values()]),
+        new=len(own) - len(known) + search.new,
+        todo=len(todo) + len(search.todo),
+        estimate=estimate([*todo, *search.todo], finished, catalogue),
         added=None if stored is None else tuple(one for one in own if one.job.job_id not in before),
         dropped=dropped,
         stale=_stale(plan, dropped or ()),
-        trials=trials,
+        search=search,
     )
 
 

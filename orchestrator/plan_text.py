@@ -37,7 +37,7 @@ def plan_text(report: PlanReport, show: int, *, diff: bool) -> str:
     """The plan as `sweepboard plan` prints it, with the first `show` jobs."""
     plan = report.plan
     head = f"{plan.spec.name}: {formula(plan.counts)}"
-    lines = [head, *_rules(plan), *_recipes(plan), *tuning_lines(plan, report.trials)]
+    lines = [head, *_rules(plan), *_recipes(plan), *tuning_lines(plan, report.search.trials)]
     lines += [_shared(plan)] if plan.counts.prepare else []
     lines += _cache(report)
     lines += [f"time: {report.estimate}"] if plan.entries else []
@@ -68,7 +68,7 @@ def plan_record(report: PlanReport, show: int) -> dict[str, Any]:
         "added": None if report.added is None else [entry.job.job_id for entry in report.added],
         "dropped": None if report.dropped is None else [state.job.job_id for state in report.dropped],
         "stale": [state.job.job_id for state in report.stale],
-        "tune": tuning_record(plan, report.trials),
+        "tune": tuning_record(plan, report.search.trials),
         "jobs": [_job(entry, is_resolved=id(entry) not in unresolved) for entry in jobs[:show]],
     }
 
@@ -129,10 +129,10 @@ def _cache(report: PlanReport) -> list[str]:
     plan, known = report.plan, report.known
     done = known[Status.DONE]
     others = [f"{number} {status}" for status, number in sorted(known.items()) if status is not Status.DONE]
-    new = len(report.own) - sum(known.values())
     lines = []
-    if report.own:
-        lines.append(f"cache: {', '.join([f'{done} done', *others, f'{new} new'])}; {report.todo} to run")
+    if report.own or known or report.new:
+        more = ", and as many trials as their hours hold" if report.search.is_open else ""
+        lines.append(f"cache: {', '.join([f'{done} done', *others, f'{report.new} new'])}; {report.todo} to run{more}")
     if plan.unresolved:
         lines.append(f"cache: unknown for {len(plan.unresolved)} jobs; missing here ({len(plan.missing)}):")
         lines += [f"  - {text}" for text in plan.missing]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from methods.api import Domain
+from methods.params import did_you_mean
 from orchestrator.spec_problems import located, named, without
 from orchestrator.spec_yaml import Document
 from orchestrator.tuning.outcomes import OBJECTIVES, SCORE, SCORES
@@ -122,7 +124,10 @@ def _domain(value: object) -> Domain:
         raise _wrong(f"is {value!r}; {form}")
     if not values or any(isinstance(item, list | dict) for item in values):
         raise _wrong(f"is {value!r}; the values are plain numbers or words, at least one")
-    if kind != "choice":
+    if kind == "choice":
+        _distinct([item for item in values if isinstance(item, bool)])  # apart: to Python, true is 1
+        _distinct([item for item in values if not isinstance(item, bool)])
+    else:
         kinds = int if kind == "int" else (int, float)
         numbers = [item for item in values if isinstance(item, kinds) and not isinstance(item, bool)]
         if len(values) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
@@ -176,6 +181,12 @@ class TuneFile(_Part):
     warm_start: Literal["siblings"] | None = None
 
 
+def _search(value: object) -> object:
+    if value is None:
+        raise _wrong("is empty; write `tune: {}` to search the methods' own spaces, or leave tune out")
+    return value
+
+
 class MeasureFile(_Part):
     """Speed and memory of every row, alone on the device; None takes the recipe's own batch size."""
 
@@ -209,7 +220,7 @@ class SpecFile(_Part):
     phase: Literal["final", "search"] = "final"
     protocol: Literal["honest", "paper"] = "honest"
     also_evaluate: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_distinct)] = []
-    tune: TuneFile | None = None
+    tune: Annotated[TuneFile | None, BeforeValidator(_search)] = None
     measure: Annotated[MeasureFile | None, BeforeValidator(_measure)] = None
     max_jobs: Annotated[int, Field(ge=1, le=10_000_000)] = MAX_JOBS
 
@@ -267,7 +278,9 @@ def _text(detail: ErrorDetails) -> str:
         return _TEXTS[kind] or str(detail["msg"])
     shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
     if kind == "literal_error":
-        return f"is {shown}; expected {detail['ctx']['expected']}"
+        expected = str(detail["ctx"]["expected"])
+        near = did_you_mean(str(value), re.findall(r"'([^']+)'", expected))
+        return f"is {shown}; expected {expected}" + (f".{near}" if near else "")
     if kind in _EXPECTED:
         return f"is {shown}; expected {_EXPECTED[kind]}"
     return f"is {shown}; {detail['msg'][0].lower()}{detail['msg'][1:]}"

@@ -18,6 +18,7 @@ from orchestrator.plan_variants import Variant
 from orchestrator.recipes import recipe_value
 from orchestrator.resolve import UNKNOWN, Backbone
 from orchestrator.spec import Tune
+from orchestrator.tuning.optuna_study import most_trials
 from storage.records import DatasetRef, Job, Tuned, digest
 from storage.records.tuned import SEARCH_ROW
 from storage.store import Entry
@@ -30,7 +31,8 @@ _MEASURES_FROM = 2_000_000_000
 
 @dataclass
 class Point:
-    """A place in the product of a spec that is tuned: its jobs by seed, as (seed, what overrides set there)."""
+    """A place in the product of a spec that is tuned: its jobs by seed, as (seed, what overrides set there), and the
+    positions of those overrides in the spec."""
 
     row: str
     variant: Variant
@@ -38,6 +40,7 @@ class Point:
     dataset: DatasetRef
     seeds: list[tuple[int, tuple[Change, ...]]] = field(default_factory=list)
     shelf: dict[str, Variant] = field(default_factory=dict)  # by row: what its final jobs' models are evaluated as
+    overrides: set[int] = field(default_factory=set)
 
     @property
     def place(self) -> tuple[str, Backbone, DatasetRef]:
@@ -102,6 +105,16 @@ class Cell:
     @property
     def final_jobs(self) -> int:
         return len(self.point.seeds) * (1 + len(self.also) + len(self.point.shelf))
+
+    @property
+    def trials(self) -> int | None:
+        """The most that the search has; None where hours alone decide."""
+        return most_trials(self.tune.sampler, self.tune.trials, self.space)
+
+    @property
+    def budget(self) -> str:
+        """In words."""
+        return replace(self.tune, trials=self.trials).budget
 
     @cached_property
     def gpus(self) -> float:

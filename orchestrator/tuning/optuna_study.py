@@ -164,6 +164,13 @@ def grid_size(space: Mapping[str, Domain]) -> int:
     return math.prod(len(_steps(domain)) for domain in space.values())
 
 
+def most_trials(sampler: str, trials: int | None, space: Mapping[str, Domain]) -> int | None:
+    """How many trials a budget of so many comes to: a grid ends with its points. None where hours alone decide."""
+    if sampler != "grid":
+        return trials
+    return grid_size(space) if trials is None else min(trials, grid_size(space))
+
+
 def grid_point(space: Mapping[str, Domain], number: int) -> dict[str, Scalar]:
     """The point of that number, the last parameter moving fastest. Raises IndexError behind the last one."""
     if number >= grid_size(space):

@@ -28,7 +28,7 @@ def tuning_lines(plan: Plan, trials: Mapping[str, int]) -> list[str]:
     known = sum(trials.values())
     how = ", ".join([tune.sampler, *rule, *after, *bound])
     lines = [
-        f"tune: {_number(len(cells), 'cell')}, {tune.budget} each ({how})"
+        f"tune: {_number(len(cells), 'cell')}, {' or '.join(dict.fromkeys(cell.budget for cell in cells))} each ({how})"
         + (f"; {known} trials are recorded already" if known else ""),
         f"  then {_number(finals, 'final job')}{_FRONT if tune.has_front else _BEST}",
     ]
@@ -61,6 +61,7 @@ def tuning_record(plan: Plan, trials: Mapping[str, int]) -> dict[str, Any] | Non
                 "dataset": cell.point.dataset.name,
                 "space": {name: {domain.kind: list(domain.values)} for name, domain in cell.space.items()},
                 "trials": trials.get(cell.study, 0) if cell.is_resolved else 0,
+                "most_trials": cell.trials,
                 "finals": len(cell.point.seeds),
                 "starts_from": [sibling.point.dataset.name for sibling in cell.siblings],
             }
@@ -92,13 +93,21 @@ def _shared(cells: Sequence[Cell]) -> list[str]:
     made: set[str] = set()
     alone = 0
     for cell in cells:
-        asked = cell.trial({name: domain.values[0] for name, domain in cell.space.items()})
-        keys = {key.key_id for key in asked.job.needs} if asked.job is not None else set()
+        keys = _shared_keys(cell)
         made |= keys
-        alone += len(keys) * (cell.tune.trials or 0)
+        alone += len(keys) * (cell.trials or 0)
     if not made or not alone:
         return []
     return [f"  its trials share {_number(len(made), 'prepare job')}{without_sharing(len(made), alone)}"]
+
+
+def _shared_keys(cell: Cell) -> set[str]:
+    """What every trial needs, whatever its values: an artifact that some of them decide is made for each of them."""
+    first = {name: domain.values[0] for name, domain in cell.space.items()}
+    points = [first, *({**first, name: value} for name, domain in cell.space.items() for value in domain.values[1:])]
+    jobs = [asked.job for asked in map(cell.trial, points) if asked.job is not None]
+    needs = [{key.key_id for key in job.needs} for job in jobs]
+    return set.intersection(*needs) if needs else set()
 
 
 def _cell(cell: Cell) -> str:

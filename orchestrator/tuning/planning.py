@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from methods.api import Domain
@@ -11,16 +11,12 @@ from orchestrator.plan_measure import measure_entries
 from orchestrator.resolve import Lookup
 from orchestrator.spec import SweepSpec, Tune
 from orchestrator.spec_methods import OFF_THE_SHELF
-from orchestrator.tuning.cells import TRAIN, Asked, Cell, Point, schedules
+from orchestrator.tuning.cells import TRAIN, Cell, Point
+from orchestrator.tuning.searchable import cell_problems
 from orchestrator.tuning.spaces import written_space
 from orchestrator.tuning.waves import with_siblings
 from storage.records import DatasetRef, Phase
 from storage.store import Entry
-
-_MERGING = (
-    "only chooses little merging: add a bound on the cost, such as `constraint: macs <= 0.5` (of the backbone's own "
-    "MACs), or the cost as an objective, `objectives: [val_top1_pct, macs]`, or leave it out of the space"
-)
 
 
 def tuned_cells(lookup: Lookup, points: Iterable[Point], also: tuple[DatasetRef, ...]) -> tuple[Cell, ...]:
@@ -41,7 +37,7 @@ def tuned_cells(lookup: Lookup, points: Iterable[Point], also: tuple[DatasetRef,
         for at, (point, space) in enumerate(spaces)
     )
     cells = _with_shelves(cells)
-    for problem in dict.fromkeys(problem for cell in cells for problem in _problems(cell)):
+    for problem in cell_problems(lookup.spec, cells):
         lookup.problem(*problem)
     return with_siblings(cells, lookup.catalogue.group) if tune.warm_start else cells
 
@@ -94,22 +90,6 @@ def fixed_entries(spec: SweepSpec, entries: Sequence[Entry], cells: Sequence[Cel
     return kept + [replace(entry, order=len(entries) + entry.order) for entry, _ in measured]
 
 
-def to_search(cells: Sequence[Cell], known: Mapping[str, int]) -> list[Entry]:
-    """Trials that are not asked yet and the final jobs after them, at the first values of their spaces, to estimate
-    their cost; `known`: how many trials each study has. What a budget in hours costs, it says itself: left out."""
-    found: list[Entry] = []
-    for cell in cells:
-        if cell.tune.trials is None or not cell.is_resolved:
-            continue
-        left = cell.tune.trials - known.get(cell.study, 0)
-        if left > 0:
-            first = {name: domain.values[0] for name, domain in cell.space.items()}
-            found += cell.trial_entries(0, cell.trial(first))[-1:] * left
-            finals = cell.final_entries(first, cell.tuned(0, 0, 0))
-            found += [entry for entry in finals if entry.job.phase is Phase.FINAL]
-    return found
-
-
 def _space(point: Point, tune: Tune) -> dict[str, Domain]:
     """What of the spec's space this stack has; without one, its methods' own."""
     names = [facts.name for facts in point.variant.methods]
@@ -118,38 +98,3 @@ def _space(point: Point, tune: Tune) -> dict[str, Domain]:
     return {
         key: domain for key, domain in written_space(tune.space).items() if key.rpartition(".")[0] in (TRAIN, *names)
     }
-
-
-def _problems(cell: Cell) -> list[tuple[tuple[str, ...], str]]:
-    found: list[tuple[tuple[str, ...], str]] = []
-    if cell.tune.sampler == "grid":
-        found += [
-            (
-                ("tune", "space", _as_written(cell, key)),
-                f"is a domain {domain.kind}; the sampler grid takes int and choice",
-            )
-            for key, domain in cell.space.items()
-            if domain.kind not in ("int", "choice")
-        ]
-    ends = [cell.trial({key: domain.values[at] for key, domain in cell.space.items()}) for at in (0, -1)]
-    refusals = [one.refusal for one in ends if one.refusal]
-    if cell.tune.gpu_hours is not None and not cell.gpus:
-        text = f"are not used by {cell.row}: give hours, which are a slot's, or resources: {{gpus: 0.5}}"
-        found.append((("tune", "gpu_hours"), text))
-    if len(refusals) == len(ends):
-        found.append((("tune", "space"), f"cannot be run at either end of its domains for {cell.row}: {refusals[0]}"))
-    if cell.tune.constraint is None and "macs" not in cell.tune.objectives and len(schedules(ends)) > 1:
-        merging = [key for key in cell.space if len(schedules([_at(cell, key, end) for end in (0, -1)])) > 1]
-        found += [(("tune", "space", _as_written(cell, key)), f"{key} {_MERGING}") for key in merging]
-    return found
-
-
-def _at(cell: Cell, key: str, end: int) -> Asked:
-    """The job with that parameter alone at one end of its domain."""
-    return cell.trial({name: domain.values[end if name == key else 0] for name, domain in cell.space.items()})
-
-
-def _as_written(cell: Cell, key: str) -> str:
-    """The key as the spec has it."""
-    short = key.removeprefix(f"{TRAIN}.")
-    return short if short in cell.tune.space else key

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from methods.api import Domain
 from orchestrator.spec import Tune
-from orchestrator.tuning.optuna_study import Judge, OptunaStudy, grid_size
+from orchestrator.tuning.optuna_study import Judge, OptunaStudy, grid_size, most_trials
 from orchestrator.tuning.outcomes import (
     DIVERGED,
     DONE,
@@ -107,7 +107,9 @@ class StudyRun(Generic[C]):
         it has one point."""
         if self.finals is not None:
             return 0
-        trials = 0 if self.is_over else max(0, (self.cell.tune.trials or 0) - len(self.trials))
+        tune = self.cell.tune
+        most = most_trials(tune.sampler, tune.trials, self.cell.space) or 0
+        trials = 0 if self.is_over else max(0, most - len(self.trials))
         return trials + self.cell.final_jobs
 
     @property

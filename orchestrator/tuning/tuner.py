@@ -50,7 +50,7 @@ class Tuner:
     def words(self) -> str:
         """How many studies there are, for how long, and what is known of them."""
         known = sum(len(study.trials) for study in self.studies)
-        budgets = dict.fromkeys(study.cell.tune.budget for study in self.studies)
+        budgets = dict.fromkeys(study.cell.budget for study in self.studies)
         studies = "1 study" if len(self.studies) == 1 else f"{len(self.studies)} studies"
         return f"{studies}, each for {' or '.join(budgets)}; {known} trials known"
 
