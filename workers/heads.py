@@ -219,7 +219,8 @@ def _cut(gradient: Tensor, rows: slice, part: int) -> Sequence[Tensor]:
     """Those rows, in parts of so many. Views cost as much as a kernel here, so one head's gradient stays as it is."""
     if part == len(gradient):
         return [gradient]
-    return gradient[rows].split(part)
+    mine = gradient[rows]
+    return [mine] if part == len(mine) else mine.split(part)
 
 
 def batches_of(features: Tensor, chosen: Tensor) -> Iterable[Tensor]:
