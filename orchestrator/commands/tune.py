@@ -14,15 +14,14 @@ import yaml
 from orchestrator.commands.tune_choice import add_choice, named, narrowed, refuse_strays
 from orchestrator.commands.tune_looks import LOOKS
 from orchestrator.commands.tune_replay import add_arguments, run_replay
-from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
+from orchestrator.errors import EXIT_NOTHING, EXIT_OK
 from orchestrator.report.table import compact
 from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
-from orchestrator.tuning.freezing import frozen_recipe
+from orchestrator.tuning.freezing import frozen_recipe, write_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
 from orchestrator.tuning.study_record import study_records
 from orchestrator.tuning.warm import WARM
-from storage.records.whole import write_whole
 
 JSON_VERSION = 1
 
@@ -86,12 +85,7 @@ def _freeze(args: argparse.Namespace, name: str, reports: list[StudyReport]) -> 
     if args.to is None:
         out(json.dumps(yaml.safe_load(text), indent=1) if args.json else text.rstrip("\n"))
         return EXIT_OK
-    if args.to.suffix != ".yaml":
-        raise UsageError(f"--to {args.to}: a recipe's file ends in .yaml")
-    try:
-        write_whole(args.to, text)
-    except OSError as error:
-        raise UsageError(f"--to {args.to} cannot be written ({error.strerror}); choose another place") from None
+    write_recipe(text, args.to)
     note(f"{args.to}: name it in a spec beside it, `recipe: {args.to.name}`")
     return EXIT_OK
 
