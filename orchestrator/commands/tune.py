@@ -1,5 +1,9 @@
 """`sweepboard tune`: what the searches of a sweep have tried, and what they chose. Reads the store; loads
-neither Optuna nor matplotlib but for importances, exports and figures (`tune_looks`)."""
+neither Optuna nor matplotlib but for importances, exports and figures (`tune_looks`).
+
+Exit codes: 0 done; 2 no such sweep or study, or what cannot be done with it; 4 there is nothing to show yet: no sweep
+at all, or none of its jobs belongs to a search.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from orchestrator.commands.tune_choice import add_choice, named, narrowed, refuse_strays
+from orchestrator.commands.tune_choice import add_choice, named, narrowed, pick_searched, refuse_strays
 from orchestrator.commands.tune_looks import LOOKS
 from orchestrator.commands.tune_replay import add_arguments, run_replay
-from orchestrator.errors import EXIT_NOTHING, EXIT_OK
+from orchestrator.errors import EXIT_OK, NothingToShow
 from orchestrator.report.table import compact
-from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
+from orchestrator.session import add_command, add_home_argument, note, open_session, out
 from orchestrator.tuning.freezing import frozen_recipe, write_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
@@ -60,11 +64,10 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "replay":
         return run_replay(args)
     with open_session(args) as session:
-        name = pick_sweep(session, args.sweep)
+        name = pick_searched(session, args.sweep)
         reports = study_reports(session.store, name)
         if not reports:
-            note(f"{name} has no trials; `tune:` in its spec makes a search (TUNING.md)")
-            return EXIT_NOTHING
+            raise NothingToShow(f"{name} has no trials; `tune:` in its spec makes a search (TUNING.md)")
         reports = narrowed(name, [(named(one), one) for one in reports], args)
         if args.what in LOOKS:
             records = study_records(session.store, name)

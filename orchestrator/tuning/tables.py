@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.api import Domain
-from orchestrator.errors import UsageError
+from orchestrator.errors import NothingToShow, UsageError
 from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.outcomes import (
     DIVERGED,
@@ -120,10 +120,11 @@ class Table:
 
     @cached_property
     def best(self) -> Best:
-        """Raises UsageError where no trial found anything."""
+        """Raises NothingToShow where no trial found anything."""
         found = best_of(self.outcomes)
         if found is None:
-            raise UsageError(f"study {self.study} has no trial with a number within its bound: nothing to compare with")
+            text = f"study {self.study} has no trial with a number within its bound: nothing to compare with"
+            raise NothingToShow(text)
         return found
 
     @cached_property
@@ -151,8 +152,8 @@ class Table:
 
 
 def recorded_table(store: Store, cell: Cell) -> Table:
-    """The trials of the cell's study that ran to their own end; pruned ones have no end. Raises UsageError when there
-    is none."""
+    """The trials of the cell's study that ran to their own end; pruned ones have no end. Raises NothingToShow when
+    there is none."""
     kept = {*OBJECTIVES, LOSS, *([] if cell.bound is None else [cell.bound[0]])}
     trials = []
     for trial in store.trials([cell.study]):
@@ -163,7 +164,7 @@ def recorded_table(store: Store, cell: Cell) -> Table:
         if state.result is not None and state.status in (Status.DONE, Status.FAILED):
             trials.append(_recorded(trial.params, state.result, kept))
     if all(one.end == REFUSED for one in trials):
-        raise UsageError(f"study {cell.study} has no finished trial to replay; `sweepboard tune show` lists studies")
+        raise NothingToShow(f"study {cell.study} has no finished trial to replay; `sweepboard tune show` lists studies")
     point = cell.point
     names = (cell.study, cell.row, point.backbone.ref.name, point.dataset.name)
     return Table(*names, cell.fixed, cell.space, cell.epochs, cell.tune.constraint, cell.bound, tuple(trials))
