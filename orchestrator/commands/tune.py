@@ -19,7 +19,7 @@ from orchestrator.commands.tune_choice import add_choice, named, narrowed, pick_
 from orchestrator.commands.tune_looks import LOOKS
 from orchestrator.commands.tune_replay import add_arguments, run_replay
 from orchestrator.errors import EXIT_OK, NothingToShow
-from orchestrator.report.table import compact
+from orchestrator.report.table import compact, one_line
 from orchestrator.session import add_command, add_home_argument, note, open_session, out
 from orchestrator.tuning.freezing import frozen_recipe, write_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
@@ -28,6 +28,7 @@ from orchestrator.tuning.study_record import study_records
 from orchestrator.tuning.warm import WARM
 
 JSON_VERSION = 1
+_LONGEST = 80  # of a reason, in characters
 
 
 def register(commands: argparse._SubParsersAction[Any]) -> None:
@@ -104,7 +105,8 @@ def _every_trial(report: StudyReport) -> list[str]:
     lines = [f"{report.row}  {report.backbone}  {report.dataset}  (study {report.study})"]
     for one in report.trials:
         mark = "*" if any(one.trial.number == best.number for best in report.front) else " "
-        lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {_params(one)}{_origin(one)}")
+        said = f"{_params(one)}{_origin(one)}{_reason(one)}"
+        lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {said}")
     return [*lines, *_front_words(report), *_ties(report)]
 
 
@@ -163,6 +165,13 @@ def _end(one: TrialReport, objectives: Sequence[str]) -> str:
 def _origin(one: TrialReport) -> str:
     warm = one.trial.attrs.get(WARM)
     return "" if warm is None else f"  (from {warm['dataset']}, trial {warm['trial']})"
+
+
+def _reason(one: TrialReport) -> str:
+    """In short: the plot page and `--json` have all of it."""
+    text = one_line(one.reason)
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return f"  ({short})" if short else ""
 
 
 def _params(one: TrialReport) -> str:

@@ -28,13 +28,15 @@ from storage.store import JobState, Store
 
 @dataclass(frozen=True)
 class TrialReport:
-    """`state`: done, pruned, diverged, failed, or the job's own while it runs. `epochs`: trained, of `planned`."""
+    """`state`: done, pruned, diverged, failed, or the job's own while it runs. `epochs`: trained, of `planned`.
+    `reason`: why it brought no number."""
 
     trial: Trial
     state: str
     outcome: Outcome | None
     epochs: int
     planned: int
+    reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         metrics = self.outcome.metrics if self.outcome is not None else {}
@@ -48,6 +50,7 @@ class TrialReport:
             "epochs": self.epochs,
             "planned_epochs": self.planned,
             "refusal": self.trial.refusal,
+            "reason": self.reason,
             WARM: self.trial.attrs.get(WARM),
         }
 
@@ -180,18 +183,21 @@ def _front(
 
 def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:
     if trial.job_id is None:
-        return TrialReport(trial, FAILED, Outcome(FAILED), 0, 0)
+        return TrialReport(trial, FAILED, Outcome(FAILED), 0, 0, trial.refusal)
     job = states[trial.job_id]
     planned, result = job.job.recipe.epochs, job.result
     if trial.end is not None and trial.end.pruned_after is not None:  # for its study, whatever the job did since
         return TrialReport(trial, PRUNED, Outcome(PRUNED), trial.end.pruned_after, planned)
     if result is None or not job.status.is_finished:
-        return TrialReport(trial, FAILED if job.status.is_finished else str(job.status), None, 0, planned)
+        is_lost = job.status.is_finished
+        state, reason = (FAILED, "ended without a result") if is_lost else (str(job.status), "")
+        return TrialReport(trial, state, None, 0, planned, reason)
     if job.status is Status.DONE:
         violation = violation_of(trial.bound, result.metrics)
         return TrialReport(trial, DONE, Outcome(DONE, result.metrics, violation=violation), planned, planned)
     if job.status is Status.PRUNED:
         return TrialReport(trial, PRUNED, Outcome(PRUNED), int(result.facts.get(PRUNED_AFTER, 0)), planned)
-    is_divergence = result.failure is not None and result.failure.failure_class is FailureClass.DIVERGED
-    state = DIVERGED if is_divergence else FAILED
-    return TrialReport(trial, state, Outcome(state), 0, planned)
+    failure = result.failure
+    state = DIVERGED if failure is not None and failure.failure_class is FailureClass.DIVERGED else FAILED
+    reason = "ended without a reason" if failure is None else failure.message or str(failure.failure_class)
+    return TrialReport(trial, state, Outcome(state), 0, planned, reason)
