@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.report.board import Row
+from orchestrator.report.titles import value_text
 from storage.records import PRIMARY, Job, MethodCall, Value
 from storage.store import JobState
 
@@ -47,6 +48,12 @@ def row_search(state: JobState) -> Search | None:
 def is_on_front(search: Search | None) -> bool:
     """Whether the row is a point of a front: one of several rows of a search, and each task has its own."""
     return search is not None and bool(search.objectives)
+
+
+def tuned_fields(row: Row) -> frozenset[str]:
+    """Fields of the row's recipe that a search chose."""
+    names = {name for state in row.states if state.tuned is not None for name in state.tuned.params}
+    return frozenset(name.removeprefix(f"{TRAIN}.") for name in names if name.startswith(f"{TRAIN}."))
 
 
 def budget_words(states: Sequence[JobState]) -> str:
@@ -91,7 +98,7 @@ def _values(state: JobState) -> str:
     if tuned is not None and tuned.objectives:
         names = tuple(name for name in names if name.startswith(f"{TRAIN}."))
     found = [(name, _value(state.job, name)) for name in names]
-    return " ".join(f"{name}={_text(value)}" for name, value in found if not isinstance(value, tuple))
+    return " ".join(f"{name}={chosen_text(value)}" for name, value in found if not isinstance(value, tuple))
 
 
 def _value(job: Job, name: str) -> Value:
@@ -102,5 +109,6 @@ def _value(job: Job, name: str) -> Value:
     return next((dict(call.params).get(field) for call in job.methods if call.name == owner), None)
 
 
-def _text(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def chosen_text(value: Value) -> str:
+    """What a search chose, for people: a sampler's digits say nothing. CSV and JSON have them all."""
+    return f"{value:.3g}" if isinstance(value, float) else value_text(value)
