@@ -57,6 +57,12 @@ def table_records(path: Path) -> tuple[Record, dict[str, Domain], list[Record]]:
     return head, space, trials
 
 
+def is_table(path: Path) -> bool:
+    """Whether the file begins as a table does, of whatever version. Raises OSError."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return not _record(file.readline(), _HEAD[:1])[1]
+
+
 def _refusal(path: Path, problems: Sequence[tuple[int, str]]) -> UsageError:
     count, left = len(problems), len(problems) - _SHOWN
     lines = [

@@ -30,7 +30,7 @@ from orchestrator.tuning.outcomes import (
     score_of,
     violation_of,
 )
-from orchestrator.tuning.table_files import REFUSED, VERSION, table_records
+from orchestrator.tuning.table_files import REFUSED, VERSION, is_table, table_records
 from storage.records import EpochMetrics, Failure, FailureClass, Result, Status
 from storage.records.whole import write_whole
 from storage.store import Store
@@ -171,7 +171,7 @@ def recorded_table(store: Store, cell: Cell) -> Table:
 
 
 def save_table(table: Table, path: Path) -> None:
-    """Raises UsageError when it cannot be written."""
+    """Raises UsageError where the file is somebody else's or cannot be written."""
     head = {
         "sweepboard_table": VERSION,
         "study": table.study,
@@ -186,6 +186,8 @@ def save_table(table: Table, path: Path) -> None:
     }
     lines = [json.dumps(one, separators=(",", ":")) for one in (head, *(one.to_json() for one in table.trials))]
     try:
+        if path.exists() and not is_table(path):
+            raise UsageError(f"--save {path} exists and is no table; choose another name, or move it away")
         write_whole(path, "\n".join([*lines, ""]))
     except OSError as error:
         raise UsageError(f"--save {path} cannot be written ({error.strerror}); choose another place") from None

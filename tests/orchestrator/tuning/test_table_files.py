@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.errors import UsageError
-from orchestrator.tuning.tables import load_table
+from orchestrator.tuning.tables import load_table, save_table
 
 DIGITS = Path(__file__).parents[2] / "golden" / "k_grid" / "digits.jsonl"
 COUNT = "gps.connections_per_neuron"
@@ -153,3 +153,15 @@ def test_empty_lines_at_the_end_do_no_harm(edited):
     path = edited()
     path.write_text(f"{path.read_text()}\n\n")
     assert load_table(path) == load_table(DIGITS)
+
+
+def test_an_earlier_table_is_replaced_and_a_file_of_somebody_else_is_not(tmp_path):
+    path = tmp_path / "t.jsonl"
+    for _ in range(2):
+        save_table(load_table(DIGITS), path)
+        assert load_table(path) == load_table(DIGITS)
+    for theirs in ('{"mine": 1}\n', "", "\0\xff"):
+        path.write_text(theirs, encoding="latin-1")
+        with pytest.raises(UsageError, match=r"t.jsonl exists and is no table; choose another name, or move it away"):
+            save_table(load_table(DIGITS), path)
+        assert path.read_text(encoding="latin-1") == theirs
