@@ -17,6 +17,7 @@ class OrchestratorError(Exception):
 
     OrchestratorError
     ├── UsageError        a command was called with something that does not exist or does not fit
+    │   └── NothingToShow what it was called for is not there yet
     ├── PreflightFailed   combinations of the plan cannot run (all of them at once)
     ├── DoesNotFit        combinations of the plan take more memory than there is (all of them at once)
     └── SpecError         the spec cannot be planned (every problem at once)
@@ -27,3 +28,9 @@ class OrchestratorError(Exception):
 
 class UsageError(OrchestratorError):
     """A command was called with something that does not exist or does not fit."""
+
+
+class NothingToShow(UsageError):
+    """There is nothing yet of what a command was called for."""
+
+    exit_code = EXIT_NOTHING

@@ -1,5 +1,9 @@
 """`sweepboard tune`: what the searches of a sweep have tried, and what they chose. Reads the store; loads
-neither Optuna nor matplotlib but for importances, exports and figures (`tune_looks`)."""
+neither Optuna nor matplotlib but for importances, exports and figures (`tune_looks`).
+
+Exit codes: 0 done; 2 no such sweep or study, or what cannot be done with it; 4 there is nothing to show yet: no sweep
+at all, or none of its jobs belongs to a search.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,20 @@ from typing import Any
 
 import yaml
 
-from orchestrator.commands.tune_choice import add_choice, named, narrowed, refuse_strays
+from orchestrator.commands.tune_choice import add_choice, named, narrowed, pick_searched, refuse_strays
 from orchestrator.commands.tune_looks import LOOKS
 from orchestrator.commands.tune_replay import add_arguments, run_replay
-from orchestrator.errors import EXIT_NOTHING, EXIT_OK, UsageError
-from orchestrator.report.table import compact
-from orchestrator.session import add_command, add_home_argument, note, open_session, out, pick_sweep
-from orchestrator.tuning.freezing import frozen_recipe
+from orchestrator.errors import EXIT_OK, NothingToShow
+from orchestrator.report.table import compact, one_line
+from orchestrator.session import add_command, add_home_argument, note, open_session, out
+from orchestrator.tuning.freezing import frozen_recipe, write_recipe
 from orchestrator.tuning.outcomes import LOSS, SCORE
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports, totals
 from orchestrator.tuning.study_record import study_records
 from orchestrator.tuning.warm import WARM
-from storage.records.whole import write_whole
 
 JSON_VERSION = 1
+_LONGEST = 80  # of a reason, in characters
 
 
 def register(commands: argparse._SubParsersAction[Any]) -> None:
@@ -61,11 +65,10 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "replay":
         return run_replay(args)
     with open_session(args) as session:
-        name = pick_sweep(session, args.sweep)
+        name = pick_searched(session, args.sweep)
         reports = study_reports(session.store, name)
         if not reports:
-            note(f"{name} has no trials; `tune:` in its spec makes a search (TUNING.md)")
-            return EXIT_NOTHING
+            raise NothingToShow(f"{name} has no trials; `tune:` in its spec makes a search (TUNING.md)")
         reports = narrowed(name, [(named(one), one) for one in reports], args)
         if args.what in LOOKS:
             records = study_records(session.store, name)
@@ -86,12 +89,7 @@ def _freeze(args: argparse.Namespace, name: str, reports: list[StudyReport]) -> 
     if args.to is None:
         out(json.dumps(yaml.safe_load(text), indent=1) if args.json else text.rstrip("\n"))
         return EXIT_OK
-    if args.to.suffix != ".yaml":
-        raise UsageError(f"--to {args.to}: a recipe's file ends in .yaml")
-    try:
-        write_whole(args.to, text)
-    except OSError as error:
-        raise UsageError(f"--to {args.to} cannot be written ({error.strerror}); choose another place") from None
+    write_recipe(text, args.to)
     note(f"{args.to}: name it in a spec beside it, `recipe: {args.to.name}`")
     return EXIT_OK
 
@@ -107,7 +105,8 @@ def _every_trial(report: StudyReport) -> list[str]:
     lines = [f"{report.row}  {report.backbone}  {report.dataset}  (study {report.study})"]
     for one in report.trials:
         mark = "*" if any(one.trial.number == best.number for best in report.front) else " "
-        lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {_params(one)}{_origin(one)}")
+        said = f"{_params(one)}{_origin(one)}{_reason(one)}"
+        lines.append(f" {mark}{one.trial.number:4d}  {_end(one, report.objectives):24}  {said}")
     nothing = [f"  over: {report.found_nothing}"] if report.found_nothing else []
     return [*lines, *_front_words(report), *_ties(report), *nothing]
 
@@ -171,6 +170,13 @@ def _end(one: TrialReport, objectives: Sequence[str]) -> str:
 def _origin(one: TrialReport) -> str:
     warm = one.trial.attrs.get(WARM)
     return "" if warm is None else f"  (from {warm['dataset']}, trial {warm['trial']})"
+
+
+def _reason(one: TrialReport) -> str:
+    """In short: the plot page and `--json` have all of it."""
+    text = one_line(one.reason)
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return f"  ({short})" if short else ""
 
 
 def _params(one: TrialReport) -> str:

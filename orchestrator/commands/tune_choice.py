@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from methods.params import did_you_mean
-from orchestrator.errors import UsageError
+from orchestrator.errors import NothingToShow, UsageError
+from orchestrator.session import Session, pick_sweep
 from orchestrator.tuning.report import StudyReport
 
 T = TypeVar("T")
@@ -35,6 +36,14 @@ def refuse_strays(args: argparse.Namespace) -> None:
     ]
     if strays:
         raise UsageError(f"tune {args.what}: {'; '.join(strays)}")
+
+
+def pick_searched(session: Session, name: str | None) -> str:
+    """The sweep of that name, or the latest one. Raises NothingToShow where there is no sweep at all, UsageError where
+    there are others."""
+    if not session.store.sweeps():
+        raise NothingToShow("nothing to show: the store holds no sweep yet; `sweepboard run SPEC` makes one")
+    return pick_sweep(session, name)
 
 
 def is_narrow(args: argparse.Namespace) -> bool:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from methods.params import did_you_mean
 from orchestrator.catalogue import installed_catalogue
-from orchestrator.commands.tune_choice import is_narrow, narrowed
-from orchestrator.errors import EXIT_OK, UsageError
+from orchestrator.commands.tune_choice import is_narrow, narrowed, pick_searched
+from orchestrator.errors import EXIT_OK, NothingToShow, UsageError
 from orchestrator.plan import plan
-from orchestrator.session import note, open_session, out, pick_sweep
+from orchestrator.session import Session, note, open_session, out
 from orchestrator.spec import DEFAULT_TRIALS, Tune, parse_spec
 from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.replay_report import compared, compared_lines, table_lines
@@ -84,15 +84,22 @@ def _tables(args: argparse.Namespace) -> list[Table]:
             raise UsageError("--table is a study by itself; leave out the sweep and what chooses one of it")
         return [load_table(args.table)]
     with open_session(args) as session:
-        name = pick_sweep(session, args.sweep)
-        catalogue = installed_catalogue(session.data_root, session.cache, weights_root=session.weights_root)
-        cells = [cell for cell in plan(parse_spec(session.store.spec(name), name), catalogue).cells if cell.is_resolved]
-        recorded = set(session.store.studies(name))
-        cells = [cell for cell in cells if cell.study in recorded]
+        name = pick_searched(session, args.sweep)
+        cells = _recorded_cells(session, name)
         if not cells:
-            raise UsageError(f"{name} has no trials to replay; `tune:` in its spec makes a search (TUNING.md)")
+            raise NothingToShow(f"{name} has no trials to replay; `tune:` in its spec makes a search (TUNING.md)")
         chosen = narrowed(name, [(_names(cell), cell) for cell in cells], args)
         return [recorded_table(session.store, cell) for cell in chosen]
+
+
+def _recorded_cells(session: Session, name: str) -> list[Cell]:
+    """Those of the sweep's plan that have a study; a sweep without any study is not planned."""
+    recorded = set(session.store.studies(name))
+    if not recorded:
+        return []
+    catalogue = installed_catalogue(session.data_root, session.cache, weights_root=session.weights_root)
+    cells = plan(parse_spec(session.store.spec(name), name), catalogue).cells
+    return [cell for cell in cells if cell.is_resolved and cell.study in recorded]
 
 
 def _names(cell: Cell) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.board import BOARD_METRICS, MCE, Cell, Leaderboard, Row, Section
 from orchestrator.report.measured import SPEED_COLUMNS
 from orchestrator.report.titles import value_text
-from storage.records import METRICS, Value
+from orchestrator.report.tuned import chosen_text, tuned_fields
+from storage.records import METRICS
 
 MISSING = "-"
 METRIC_TITLES = {MCE: "mCE %", "trainable_params": "params", "head_params": "head", "macs": "MACs", "wall_s": "wall_s"}
@@ -55,17 +56,15 @@ def columns(section: Section, board: Leaderboard) -> list[Column]:
 def recipe_column(section: Section) -> Column | None:
     """Recipe fields in which the rows of the section differ, as text per row; None when they all agree."""
     shared = {name for name, _ in shared_recipe(section)}
-    texts = [
-        " ".join(f"{name}={_values_text(values)}" for name, values in row.recipe if name not in shared)
-        for row in section.rows
-    ]
+    texts = [_recipe_text(row, shared) for row in section.rows]
     return _text("recipe", "recipe", texts) if any(texts) else None
 
 
 def shared_recipe(section: Section) -> tuple[tuple[str, str], ...]:
     """(field, value) of everything in the recipe on which all rows and tasks of the section agree."""
+    tuned = tuned_fields(section.rows[0])
     return tuple(
-        (name, value_text(values[0]))
+        (name, chosen_text(values[0]) if name in tuned else value_text(values[0]))
         for name, values in section.rows[0].recipe
         if len(values) == 1 and all((name, values) in row.recipe for row in section.rows)
     )
@@ -142,5 +141,10 @@ def _best(values: Sequence[float | None], decimals: int, pick: Callable[[list[fl
     return tuple(value == best for value in read)
 
 
-def _values_text(values: Sequence[Value]) -> str:
-    return " or ".join(value_text(value) for value in values)
+def _recipe_text(row: Row, without: Collection[str]) -> str:
+    tuned = tuned_fields(row)
+    fields = []
+    for name, values in row.recipe:
+        texts = [chosen_text(value) if name in tuned else value_text(value) for value in values]
+        fields += [] if name in without else [f"{name}={' or '.join(dict.fromkeys(texts))}"]
+    return " ".join(fields)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.report.board import Row
+from orchestrator.report.titles import value_text
 from storage.records import PRIMARY, BackboneRef, DatasetRef, Job, MethodCall, Phase, Value
 from storage.records.tuned import SEARCH_ROW
 from storage.store import JobState
@@ -65,6 +66,12 @@ def searched_for(states: Iterable[JobState]) -> dict[tuple[str, BackboneRef], se
     return found
 
 
+def tuned_fields(row: Row) -> frozenset[str]:
+    """Fields of the row's recipe that a search chose."""
+    names = {name for state in row.states if state.tuned is not None for name in state.tuned.params}
+    return frozenset(name.removeprefix(f"{TRAIN}.") for name in names if name.startswith(f"{TRAIN}."))
+
+
 def budget_words(states: Sequence[JobState]) -> str:
     """` (tuned: 20 trials)`, behind a row's name, ` (tuned: 20 trials, on the front)`; "" for rows not tuned."""
     trials = sorted({state.tuned.trials for state in states if state.tuned is not None})
@@ -107,7 +114,7 @@ def _values(state: JobState) -> str:
     if tuned is not None and tuned.objectives:
         names = tuple(name for name in names if name.startswith(f"{TRAIN}."))
     found = [(name, _value(state.job, name)) for name in names]
-    return " ".join(f"{name}={_text(value)}" for name, value in found if not isinstance(value, tuple))
+    return " ".join(f"{name}={chosen_text(value)}" for name, value in found if not isinstance(value, tuple))
 
 
 def _value(job: Job, name: str) -> Value:
@@ -118,5 +125,6 @@ def _value(job: Job, name: str) -> Value:
     return next((dict(call.params).get(field) for call in job.methods if call.name == owner), None)
 
 
-def _text(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def chosen_text(value: Value) -> str:
+    """What a search chose, for people: a sampler's digits say nothing. CSV and JSON have them all."""
+    return f"{value:.3g}" if isinstance(value, float) else value_text(value)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import yaml
 
 from orchestrator.errors import UsageError
+from orchestrator.recipe_files import parse_recipe
 from orchestrator.tuning.cells import TRAIN
 from orchestrator.tuning.report import StudyReport
+from storage.records.whole import write_whole
+
+_SOURCE = ("search of sweep ", ": sweepboard tune freeze")
+"""How the source of every recipe begins and ends that a search was frozen to."""
 
 
 def frozen_recipe(sweep: str, reports: Sequence[StudyReport], trials: Sequence[str] = ()) -> str:
@@ -31,6 +37,29 @@ def frozen_recipe(sweep: str, reports: Sequence[StudyReport], trials: Sequence[s
     if problems:
         raise UsageError("; ".join(problems))
     return _text(sweep, _picked(reports, trials))
+
+
+def write_recipe(text: str, file: Path) -> None:
+    """Write the recipe whole, or leave what was there. Raises UsageError where the file is somebody else's or cannot be
+    written."""
+    if file.suffix != ".yaml":
+        raise UsageError(f"--to {file}: a recipe's file ends in .yaml")
+    try:
+        if file.exists() and not _is_ours(file.read_text(encoding="utf-8", errors="replace")):
+            raise UsageError(
+                f"--to {file} exists and is no earlier freeze of ours; choose another name, or move it away"
+            )
+        write_whole(file, text)
+    except OSError as error:
+        raise UsageError(f"--to {file} cannot be written ({error.strerror}); choose another place") from None
+
+
+def _is_ours(text: str) -> bool:
+    """Whether a search was frozen to the file and nobody has made a recipe of their own of it since."""
+    found, problems = parse_recipe(text, "")
+    begins, ends = _SOURCE
+    is_named = found.source.startswith(begins) and found.source.endswith(ends)
+    return is_named and not (problems or found.train or found.methods)
 
 
 def _picked(reports: Sequence[StudyReport], trials: Sequence[str]) -> list[StudyReport]:
@@ -76,10 +105,10 @@ def _choices(report: StudyReport) -> str:
 
 
 def _text(sweep: str, chosen: Sequence[StudyReport]) -> str:
-    first = chosen[0]
+    first, (begins, ends) = chosen[0], _SOURCE
     tasks = {one.dataset: {_key(name): value for name, value in _values(one).items()} for one in chosen}
     record = {
-        "source": f"search of sweep {sweep}, row {first.row} on {first.backbone}: sweepboard tune freeze",
+        "source": f"{begins}{sweep}, row {first.row} on {first.backbone}{ends}",
         "notes": [
             f"{one.dataset}: trial {one.chosen} of {len(one.trials)}, study {one.study}, {one.score} {_score(one):.1f}"
             + (f", tied with {len(one.best.tied)} others" if one.best and one.best.tied else "")

@@ -183,10 +183,10 @@ def grid_point(space: Mapping[str, Domain], number: int) -> dict[str, Scalar]:
     return {name: point[name] for name in space}
 
 
-def _steps(domain: Domain) -> tuple[Scalar, ...]:
+def _steps(domain: Domain) -> Sequence[Scalar]:
     if domain.kind == "int":
         low, high = (int(str(value)) for value in domain.values)
-        return tuple(range(low, high + 1))
+        return range(low, high + 1)
     return domain.values
 
 

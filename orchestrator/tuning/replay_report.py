@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.report.tuned import chosen_text
 from orchestrator.spec import Tune
 from orchestrator.tuning.optuna_study import grid_size
 from orchestrator.tuning.replay import Replayed, TableCell, replay
@@ -77,7 +78,7 @@ def summary(table: Table, tune: Tune, runs: Sequence[Replayed]) -> Compared:
 def table_lines(table: Table) -> list[str]:
     """What is replayed, for people."""
     best = table.trials[table.best.number]
-    values = " ".join(f"{name}={value}" for name, value in best.params.items())
+    values = " ".join(f"{name}={chosen_text(value)}" for name, value in best.params.items())
     image = table.image_points
     lines = [
         f"{table.row}  {table.backbone}  {table.dataset}  (study {table.study}): {len(table.trials)} recorded trials, "

@@ -34,13 +34,15 @@ from storage.store import JobState, Store
 @dataclass(frozen=True)
 class TrialReport:
     """`state`: done, pruned, diverged, failed, or the job's own while it runs. `epochs`: what its job has trained,
-    of `planned`; `pruned_after`: the one after which the search gave it up, which its job may have heard later."""
+    of `planned`; `pruned_after`: the one after which the search gave it up, which its job may have heard later.
+    `reason`: why it brought no number."""
 
     trial: Trial
     state: str
     outcome: Outcome | None
     epochs: int
     planned: int
+    reason: str = ""
     pruned_after: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class TrialReport:
             "planned_epochs": self.planned,
             "pruned_after": self.pruned_after,
             "refusal": self.trial.refusal,
+            "reason": self.reason,
             WARM: self.trial.attrs.get(WARM),
         }
 
@@ -100,7 +103,7 @@ class StudyReport:
             return ""
         if any(one.outcome is not None and one.outcome.score is not None for one in self.trials):
             return "no trial kept the constraint: raise its bound, or widen the space"
-        return "no trial was trained to its end: `sweepboard status` says why"
+        return "no trial was trained to its end: `sweepboard tune show` says why"
 
     @property
     def epochs_saved(self) -> int:
@@ -221,22 +224,27 @@ def _is_used_up(tune: Tune | None, reports: Sequence[TrialReport]) -> bool:
 
 def _trial(trial: Trial, states: Mapping[str, JobState]) -> TrialReport:
     if trial.job_id is None:
-        return TrialReport(trial, FAILED, Outcome(FAILED), 0, 0)
+        return TrialReport(trial, FAILED, Outcome(FAILED), 0, 0, trial.refusal)
     job = states[trial.job_id]
     planned, result = job.job.recipe.epochs, job.result
     trained, end = _trained(job), trial.end
     if end is not None and end.pruned_after is not None:  # for its study, whatever the job did since
-        return TrialReport(trial, PRUNED, Outcome(PRUNED), max(trained, end.pruned_after), planned, end.pruned_after)
+        return TrialReport(
+            trial, PRUNED, Outcome(PRUNED), max(trained, end.pruned_after), planned, "", end.pruned_after
+        )
     if result is None or not job.status.is_finished:
-        return TrialReport(trial, FAILED if job.status.is_finished else str(job.status), None, 0, planned)
+        is_lost = job.status.is_finished
+        state, reason = (FAILED, "ended without a result") if is_lost else (str(job.status), "")
+        return TrialReport(trial, state, None, 0, planned, reason)
     if job.status is Status.DONE:
         violation = violation_of(trial.bound, result.metrics)
         return TrialReport(trial, DONE, Outcome(DONE, result.metrics, violation=violation), planned, planned)
     if job.status is Status.PRUNED:
-        return TrialReport(trial, PRUNED, Outcome(PRUNED), trained, planned, trained)
-    is_divergence = result.failure is not None and result.failure.failure_class is FailureClass.DIVERGED
-    state = DIVERGED if is_divergence else FAILED
-    return TrialReport(trial, state, Outcome(state), 0, planned)
+        return TrialReport(trial, PRUNED, Outcome(PRUNED), trained, planned, pruned_after=trained)
+    failure = result.failure
+    state = DIVERGED if failure is not None and failure.failure_class is FailureClass.DIVERGED else FAILED
+    reason = "ended without a reason" if failure is None else failure.message or str(failure.failure_class)
+    return TrialReport(trial, state, Outcome(state), 0, planned, reason)
 
 
 def _trained(state: JobState) -> int:

@@ -40,7 +40,7 @@ def space_of(trials: Sequence[Trial], written: Mapping[str, Domain]) -> dict[str
     found: dict[str, Domain] = {}
     for name, values in tried.items():
         domain = written.get(name) or _own(name)
-        found[name] = domain if domain is not None and _holds(domain, values) else _range(values)
+        found[name] = domain if domain is not None and holds(domain, values) else _range(values)
     return found
 
 
@@ -54,12 +54,13 @@ def _own(name: str) -> Domain | None:
         return None
 
 
-def _holds(domain: Domain, values: Sequence[Scalar]) -> bool:
+def holds(domain: Domain, values: Sequence[Scalar]) -> bool:
+    """Whether all the values lie in the domain."""
     if domain.kind == "choice":
         return all(value in domain.values for value in values)
     low, high = (float(str(end)) for end in domain.values)
-    kinds = (int,) if domain.kind == "int" else (int, float)
-    return all(isinstance(value, kinds) and low <= float(value) <= high for value in values)
+    numbers = [value for value in values if isinstance(value, int if domain.kind == "int" else int | float)]
+    return len(numbers) == len(values) and all(low <= value <= high for value in numbers)
 
 
 def _range(values: Sequence[Scalar]) -> Domain:

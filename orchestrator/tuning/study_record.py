@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from methods.api import Domain
-from orchestrator.tuning.outcomes import FAILED, PRUNED, Outcome, curve_of
+from orchestrator.tuning.outcomes import PRUNED, Outcome, curve_of
 from orchestrator.tuning.report import StudyReport, TrialReport, study_reports
 from orchestrator.tuning.spaces import space_of, spec_space
 from storage.snapshot import KeptJob
@@ -86,12 +86,12 @@ def study_records(store: Store, sweep: str) -> list[StudyRecord]:
 
 def _record(one: TrialReport, kept: Mapping[str, KeptJob]) -> TrialRecord:
     if one.trial.job_id is None:
-        return TrialRecord(one, reason=one.trial.refusal)
+        return TrialRecord(one, reason=one.reason)
     job = kept.get(one.trial.job_id)
     if job is None or job.result is None or job.attempt is None or one.outcome is None:
-        return TrialRecord(one, reason="ended without a result" if one.state == FAILED else "")
+        return TrialRecord(one, reason=one.reason)
     last = math.inf if one.pruned_after is None else one.pruned_after
     curve = tuple(point for point in curve_of(job.result.epochs) if point[0] <= last)
-    attempt, failure = job.attempt, job.result.failure
+    attempt = job.attempt
     began_s = attempt.leased_s if attempt.started_s is None else attempt.started_s
-    return TrialRecord(one, curve, began_s, attempt.ended_s, "" if failure is None else failure.message)
+    return TrialRecord(one, curve, began_s, attempt.ended_s, one.reason)

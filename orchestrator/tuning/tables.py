@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from methods.api import Domain
-from orchestrator.errors import UsageError
+from orchestrator.errors import NothingToShow, UsageError
 from orchestrator.tuning.cells import Cell
 from orchestrator.tuning.outcomes import (
     DIVERGED,
@@ -30,12 +30,11 @@ from orchestrator.tuning.outcomes import (
     score_of,
     violation_of,
 )
+from orchestrator.tuning.table_files import REFUSED, VERSION, is_table, table_records
 from storage.records import EpochMetrics, Failure, FailureClass, Result, Status
 from storage.records.whole import write_whole
 from storage.store import Store
 
-VERSION = 1
-REFUSED = "refused"
 _MOST_IMAGES = 100_000
 
 
@@ -79,9 +78,7 @@ class Recorded:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Recorded:
-        """What `to_json` wrote. Raises KeyError, TypeError or ValueError."""
-        if record["end"] not in (DONE, DIVERGED, FAILED, REFUSED):
-            raise ValueError(f"end is {record['end']!r}")
+        """What `to_json` wrote, as `table_records` has checked it."""
         if record["end"] == REFUSED:
             return cls(dict(record["params"]), REFUSED, refusal=record["refusal"])
         names = [name for name in (SCORE, LOSS) if name in record]
@@ -123,10 +120,11 @@ class Table:
 
     @cached_property
     def best(self) -> Best:
-        """Raises UsageError where no trial found anything."""
+        """Raises NothingToShow where no trial found anything."""
         found = best_of(self.outcomes)
         if found is None:
-            raise UsageError(f"study {self.study} has no trial with a number within its bound: nothing to compare with")
+            text = f"study {self.study} has no trial with a number within its bound: nothing to compare with"
+            raise NothingToShow(text)
         return found
 
     @cached_property
@@ -154,8 +152,8 @@ class Table:
 
 
 def recorded_table(store: Store, cell: Cell) -> Table:
-    """The trials of the cell's study that ran to their own end; pruned ones have no end. Raises UsageError when there
-    is none."""
+    """The trials of the cell's study that ran to their own end; pruned ones have no end. Raises NothingToShow when
+    there is none."""
     kept = {*OBJECTIVES, LOSS, *([] if cell.bound is None else [cell.bound[0]])}
     trials = []
     for trial in store.trials([cell.study]):
@@ -166,14 +164,14 @@ def recorded_table(store: Store, cell: Cell) -> Table:
         if state.result is not None and state.status in (Status.DONE, Status.FAILED):
             trials.append(_recorded(trial.params, state.result, kept))
     if all(one.end == REFUSED for one in trials):
-        raise UsageError(f"study {cell.study} has no finished trial to replay; `sweepboard tune show` lists studies")
+        raise NothingToShow(f"study {cell.study} has no finished trial to replay; `sweepboard tune show` lists studies")
     point = cell.point
     names = (cell.study, cell.row, point.backbone.ref.name, point.dataset.name)
     return Table(*names, cell.fixed, cell.space, cell.epochs, cell.tune.constraint, cell.bound, tuple(trials))
 
 
 def save_table(table: Table, path: Path) -> None:
-    """Raises UsageError when it cannot be written."""
+    """Raises UsageError where the file is somebody else's or cannot be written."""
     head = {
         "sweepboard_table": VERSION,
         "study": table.study,
@@ -188,48 +186,24 @@ def save_table(table: Table, path: Path) -> None:
     }
     lines = [json.dumps(one, separators=(",", ":")) for one in (head, *(one.to_json() for one in table.trials))]
     try:
+        if path.exists() and not is_table(path):
+            raise UsageError(f"--save {path} exists and is no table; choose another name, or move it away")
         write_whole(path, "\n".join([*lines, ""]))
     except OSError as error:
         raise UsageError(f"--save {path} cannot be written ({error.strerror}); choose another place") from None
 
 
 def load_table(path: Path) -> Table:
-    """Raises UsageError with the line that is not what `save_table` wrote."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--table {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    trials = [_read(path, number, line, Recorded.from_json) for number, line in enumerate(lines[1:], start=2)]
-    return _read(path, 1, lines[0] if lines else "", lambda record: _of_head(record, tuple(trials)))
-
-
-T = TypeVar("T")
-
-
-def _read(path: Path, number: int, line: str, make: Callable[[Any], T]) -> T:
-    try:
-        return make(json.loads(line))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        said = f"{type(error).__name__}: {error}"
-        raise UsageError(
-            f"--table {path}, line {number}: is no table of recorded trials ({said}); "
-            "`sweepboard tune replay SWEEP --save FILE.jsonl` writes one"
-        ) from None
-
-
-def _of_head(record: Mapping[str, Any], trials: tuple[Recorded, ...]) -> Table:
-    if record["sweepboard_table"] != VERSION:
-        raise ValueError(f"version {record['sweepboard_table']}, and this Sweepboard reads {VERSION}")
-    space = {name: Domain(kind, tuple(values)) for name, one in record["space"].items() for kind, values in one.items()}
-    for one in trials:
-        _values(one.params, space)
-    names = (record["study"], record["row"], record["backbone"], record["dataset"])
-    bounds = (_bound(record["constraint"]), _bound(record["bound"]))
-    return Table(*names, record["fixed"], space, int(record["epochs"]), *bounds, trials)
+    """Raises UsageError with all that is not as `save_table` wrote it."""
+    head, space, records = table_records(path)
+    names = (head["study"], head["row"], head["backbone"], head["dataset"])
+    bounds = (_bound(head["constraint"]), _bound(head["bound"]))
+    trials = tuple(map(Recorded.from_json, records))
+    return Table(*names, head["fixed"], space, head["epochs"], *bounds, trials)
 
 
 def _bound(value: Any) -> tuple[str, float] | None:
-    return None if value is None else (str(value[0]), float(value[1]))
+    return None if value is None else (value[0], float(value[1]))
 
 
 def _recorded(params: Mapping[str, Any], result: Result, kept: set[str]) -> Recorded:

@@ -7,7 +7,7 @@ import yaml
 
 from orchestrator.cli import main
 from orchestrator.errors import UsageError
-from orchestrator.tuning.freezing import frozen_recipe
+from orchestrator.tuning.freezing import frozen_recipe, write_recipe
 from orchestrator.tuning.outcomes import DONE, Best, Outcome
 from orchestrator.tuning.report import StudyReport, TrialReport
 from storage.records import Trial
@@ -42,6 +42,36 @@ def test_a_search_that_is_not_over_is_not_frozen():
         frozen_recipe("s", [study(), study(dataset="embedded/count", chosen=None)])
 
 
+def test_an_earlier_freeze_is_replaced(tmp_path):
+    mine = tmp_path / "new" / "mine.yaml"
+    for chosen in (0, 1, 1):
+        text = frozen_recipe("another", [study(row="long " * 40, chosen=chosen)])
+        write_recipe(text, mine)
+        assert mine.read_text() == text
+    assert list(mine.parent.iterdir()) == [mine]
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "name: t\ndatasets: [embedded/digits]\nmethods: [gps]\n",
+        "source: the paper, table 3\ntasks: {embedded/digits: {lr: 0.01}}\n",
+        f"{frozen_recipe('s', [study()])}train: {{epochs: 3}}\n",
+        f"# {frozen_recipe('s', [study()])}",
+        "a: [\n",
+        "- [1, 2]\n",
+        "",
+        "\0\xff",
+    ],
+)
+def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path, theirs):
+    (tmp_path / "mine.yaml").write_text(theirs, encoding="latin-1")
+    with pytest.raises(UsageError, match=r"mine.yaml exists and is no earlier freeze of ours; choose another name"):
+        write_recipe(frozen_recipe("s", [study()]), tmp_path / "mine.yaml")
+    assert (tmp_path / "mine.yaml").read_text(encoding="latin-1") == theirs
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_spec_that_names_the_file_has_the_jobs_that_the_search_ended_with(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     head = "datasets: [embedded/digits]\nbackbones: [raw_pixels]\nmethods: [linear]\n"
@@ -54,6 +84,10 @@ def test_a_spec_that_names_the_file_has_the_jobs_that_the_search_ended_with(tmp_
     assert main(["run", "t.yaml", *inline]) == 0
     assert main(["tune", "freeze", "t", "--to", "mine.json", *here]) == 2
     assert main(["tune", "freeze", "t", "--to", "t.yaml/mine.yaml", *here]) == 2
+    before = (tmp_path / "t.yaml").read_bytes()
+    assert main(["tune", "freeze", "t", "--to", "t.yaml", *here]) == 2
+    assert (tmp_path / "t.yaml").read_bytes() == before
+    assert main(["tune", "freeze", "t", "--to", "mine.yaml", *here]) == 0
     assert main(["tune", "freeze", "t", "--to", "mine.yaml", *here]) == 0
     capsys.readouterr()
     assert main(["tune", "freeze", "t", "--json", *here]) == 0

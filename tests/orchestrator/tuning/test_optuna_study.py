@@ -97,6 +97,12 @@ def test_a_grid_visits_every_point_once():
         grid_point(space, 6)
 
 
+def test_a_grid_is_counted_without_listing_it():
+    space = {"a": Domain("int", (1, 10**12)), "b": Domain("choice", ("x", "y"))}
+    assert grid_size(space) == 2 * 10**12
+    assert grid_point(space, 2 * 10**12 - 1) == {"a": 10**12, "b": "y"}
+
+
 @pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband"])
 def test_a_trial_that_is_far_behind_is_pruned_and_the_best_is_not(pruner):
     past = []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import NothingToShow, UsageError
 from orchestrator.spec import Tune
 from orchestrator.tuning.outcomes import PRUNED
 from orchestrator.tuning.replay import TableCell, replay
@@ -199,6 +199,6 @@ def test_a_file_that_is_no_table_is_refused_with_its_line(grid, tmp_path, line, 
 
 def test_a_study_that_nobody_ran_cannot_be_replayed(tmp_path):
     search = Search(spec_text(f"trials: 3, {SPACE}"), tmp_path)
-    with pytest.raises(UsageError, match="no finished trial"):
+    with pytest.raises(NothingToShow, match="no finished trial"):
         recorded_table(search.store, planned(search.text).cells[0])
     search.store.close()

@@ -82,3 +82,22 @@ def test_names_that_exclude_each_other_are_said(home, capsys):
 )
 def test_an_option_of_another_word_is_refused(home, capsys, words, said):
     assert said in asked(capsys, home, *words, code=2)
+
+
+WORDS = ("show", "best", "freeze", "replay", "importance", "export", "plot")
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_where_there_is_nothing_to_show_every_word_says_so_with_the_same_code(what, capsys, tmp_path):
+    assert "the store holds no sweep yet" in asked(capsys, tmp_path, what, code=4)
+    assert "the store holds no sweep yet" in asked(capsys, tmp_path, what, "s", code=4)
+    store = open_store(tmp_path / "store.db")
+    store.save_sweep("plain", "name: plain\n", [])
+    store.close()
+    assert "plain has no trials" in asked(capsys, tmp_path, what, code=4)
+    assert "plain has no trials" in asked(capsys, tmp_path, what, "plain", "--json", "--row", "gps", code=4)
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_a_sweep_that_is_not_there_is_a_wrong_name(what, home, capsys):
+    assert "no sweep 'ss' in this store. Did you mean 's'?" in asked(capsys, home, what, "ss", code=2)

@@ -8,8 +8,10 @@ import pytest
 
 from orchestrator.cli import main
 from storage.open import open_store
+from storage.records import FailureClass, Phase
 from tests.architecture.test_imports import BASE_ONLY
-from tests.orchestrator.tuning.searches import SPACE, Search, spec_text
+from tests.orchestrator.tuning.searches import SPACE, Search, spec_text, trained
+from workers.pools.scripted import Answer, failed
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,27 @@ def test_without_the_extra_the_trials_can_still_be_shown(home):
     words = [sys.executable, "-c", BASE_ONLY, "tune", "show", "s", "--home", str(home)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "gps  nano_vit" in done.stdout) == (0, True)
+
+
+def failing(job, lease_epoch):
+    """Large rates diverge; of the others every second fails, with a message of several lines."""
+    if job.phase is Phase.SEARCH and job.recipe.lr < 0.05 and int(job.job_id, 16) % 2:
+        return Answer(1.0, failed(job, FailureClass.USER_ERROR, f"no room\n  for {'very ' * 40}much"))
+    return trained(job, lease_epoch)
+
+
+def test_a_trial_without_a_number_says_why_in_one_short_line(tmp_path, capsys):
+    one = Search(spec_text(f"trials: 16, sampler: random, {SPACE}", datasets="[embedded/digits]"), tmp_path, 4, failing)
+    one.store.close()
+    one.store = open_store(tmp_path / "store.db", clock=one.clock)
+    one.drive()
+    one.store.close()
+    (study,) = json.loads(typed(capsys, tmp_path, "show", "--json")[1])["studies"]
+    lines = typed(capsys, tmp_path, "show")[1].splitlines()[1:17]
+    ends = {trial["state"]: (trial["reason"], line) for trial, line in zip(study["trials"], lines, strict=True)}
+    assert {"done", "failed", "diverged"} <= set(ends)
+    reason, line = ends["failed"]
+    assert reason.startswith("no room\n  for very very") and reason.endswith("much")
+    assert "  (no room for very very " in line and line.endswith("ve…)") and len(line) < 170
+    assert ends["diverged"][1].endswith("  (as the script says)")
+    assert ends["done"][0] == "" and "(" not in ends["done"][1]

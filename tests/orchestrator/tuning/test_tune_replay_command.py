@@ -134,4 +134,4 @@ def test_a_sweep_whose_plan_leads_elsewhere_is_said(home, capsys, tmp_path):
     store = open_store(tmp_path / "store.db")
     store.save_sweep("s", SPEC, planned(SPEC).entries[:1])
     store.close()
-    assert "s has no trials to replay" in asked(capsys, "s", "--home", tmp_path, code=2)
+    assert "s has no trials to replay" in asked(capsys, "s", "--home", tmp_path, code=4)

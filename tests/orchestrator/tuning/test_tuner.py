@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
+from orchestrator.report import csv, json_, md, term
 from orchestrator.report.build import leaderboard
 from orchestrator.tuning.outcomes import DIVERGED, PRUNED
 from orchestrator.tuning.report import study_reports
@@ -215,3 +216,17 @@ def test_values_that_a_search_chose_are_said_once_below_the_board(search):
     chosen = {study.trials[study.best.number].params["gps.connections_per_neuron"] for study in one.tuner.studies}
     assert len(chosen) == 2  # else there would be nothing to say twice
     assert sum("connections_per_neuron" in note for note in section.notes) == 1
+
+
+@pytest.mark.parametrize("datasets", ["[embedded/digits, embedded/location]", "[embedded/digits]"])
+def test_people_read_chosen_values_in_short_and_programs_in_full(search, datasets):
+    one = search(datasets=datasets)
+    one.drive()
+    board = leaderboard(one.store.jobs("s"), {}, sweeps=("s",))
+    rates = {study.trials[study.best.number].params["train.lr"] for study in one.tuner.studies}
+    assert all(len(repr(rate)) > 12 for rate in rates)  # a sampler's
+    for text in (md.render(board), term.render(board)):
+        assert all(f"lr={rate:.3g}" in text and repr(rate) not in text for rate in rates)
+    assert f"lr={' or '.join(f'{rate:.3g}' for rate in sorted(rates))} " in md.render(board)
+    for text in (csv.render(board), json_.render(board)):
+        assert all(repr(rate) in text for rate in rates)
