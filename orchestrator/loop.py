@@ -27,7 +27,7 @@ from orchestrator.owners import this_owner
 from orchestrator.policy import POLICY
 from orchestrator.progress import SweepProgress
 from orchestrator.retries import Retries
-from orchestrator.taking_back import spool_of, take_back
+from orchestrator.taking_back import as_spooled, spool_of, take_back
 from storage.records import Failure, Lease, Result, Status
 from storage.store import Entry, JobState, StaleLease, Store
 from workers.pools.protocol import Done, Lost, Pool, PoolEvent, Progress, Request
@@ -178,6 +178,7 @@ class Loop:
         else:
             del self._in_flight[event.job_id]
             self._ran += 1
+            event = as_spooled(self.home, flight.lease, event) if isinstance(event, Lost) else event
             if flight.pruned and not (isinstance(event, Done) and event.result.status is Status.DONE):
                 self._record(flight.lease, pruned(event.job_id, flight.epochs))
             elif isinstance(event, Lost):

@@ -8,7 +8,9 @@ from pathlib import Path
 from orchestrator.owners import is_dead
 from storage.files import read_spool
 from storage.records import Lease
+from storage.records.spool import parse_spool
 from storage.store import StaleLease, Store, StoreError
+from workers.pools.protocol import Done, Lost
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,16 @@ def take_back(store: Store, sweep: str, home: Path) -> None:
     for held in store.leases(sweep):
         if is_dead(held.owner):
             store.release(held, "its driver is gone")
+
+
+def as_spooled(home: Path, lease: Lease, lost: Lost) -> Done | Lost:
+    """The end of that attempt: it may have spooled its result, and only the word of it was lost with the process."""
+    try:
+        spooled, result = parse_spool(spool_of(home, lease))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return lost
+    is_its_own = (spooled.job_id, spooled.epoch, spooled.owner) == (lease.job_id, lease.epoch, lease.owner)
+    return Done(lost.job_id, lost.lease_epoch, result, lost.slot) if is_its_own else lost
 
 
 def spool_of(home: Path, lease: Lease) -> Path:

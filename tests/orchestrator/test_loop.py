@@ -203,6 +203,22 @@ def test_a_result_that_a_dead_driver_left_spooled_is_read_in_and_not_run_again(s
     assert not spool.exists()
 
 
+def test_a_process_that_is_lost_after_it_spooled_its_result_has_done_its_job(sweep_of, store, tmp_path):
+    (tmp_path / "spool").mkdir()
+
+    def script(job, epoch):
+        lease = Lease(job.job_id, epoch, this_owner(), 0.0)
+        result = Result(job_id=job.job_id, status=Status.DONE, metrics={"test_top1_pct": 77.0})
+        write_spool(tmp_path / "spool" / f"{job.job_id}.{epoch}.json", lease, result)
+        return Answer(1.0, failure=failed(job, FailureClass.CRASH).failure)
+
+    outcome = sweep_of(jobs(1), script).run()
+    assert (outcome.done, outcome.ran) == (1, 1)
+    assert store.jobs("s")[0].result.metrics == {"test_top1_pct": 77.0}
+    assert store.counted_failures(jobs(1)[0].job_id) == 0
+    assert not list((tmp_path / "spool").iterdir())
+
+
 def test_a_spooled_result_of_an_old_attempt_is_dropped(sweep_of, store, tmp_path):
     loop = sweep_of(jobs(1), ok)
     job = jobs(1)[0]

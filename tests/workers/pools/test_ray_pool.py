@@ -44,7 +44,9 @@ def naughty_runner(job: Job, lease: Lease, report: Report, bundle: Bundle | None
         return Result(job_id=job.job_id, status=Status.DONE, facts={"omp": os.environ["OMP_NUM_THREADS"]})
     if what == "exits":
         os._exit(3)
-    if what == "is killed":
+    if what == "is killed after a while":
+        time.sleep(1.0)  # what was said before is with the driver by then
+    if what.startswith("is killed"):
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "is deaf":
         time.sleep(60)
@@ -255,7 +257,7 @@ def test_importing_what_others_import_loads_no_ray():
 
 
 def test_a_process_that_dies_leaves_the_jobs_behind_it_to_be_tried_again(pool):
-    jobs = [probe_job(what, seed) for seed, what in enumerate(("ok", "is killed", "ok", "ok"))]
+    jobs = [probe_job(what, seed) for seed, what in enumerate(("ok", "is killed after a while", "ok", "ok"))]
     first, *then = [(job, probe_lease(job)) for job in jobs]
     pool.submit(*first, Request(), then)
     ends = [until_end(pool)[-1] for _ in jobs]
