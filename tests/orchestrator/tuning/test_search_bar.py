@@ -16,7 +16,9 @@ GRIDS = Path(__file__).parents[2] / "golden" / "k_grid"
 
 
 @pytest.mark.parametrize("task", ["count", "digits", "location"])
-@pytest.mark.parametrize("seeds", [range(20), range(20, 40)], ids=["0-19", "20-39"])
+@pytest.mark.parametrize(
+    "seeds", [pytest.param(range(20), id="0-19"), pytest.param(range(20, 40), id="20-39", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("trials", [DEFAULT_TRIALS, 40])
 def test_tpe_with_pruning_ends_within_one_image_of_the_grid_at_two_fifths_of_its_epochs(task, seeds, trials):
     table = load_table(GRIDS / f"{task}.jsonl")
