@@ -75,8 +75,12 @@ class Claims:
         self.waiting = [bundle for bundle in self.waiting if bundle]
 
     def _share(self, flight: InFlight) -> int:
-        """How many jobs of its kind a slot gets: its part, also where other slots are busy just now."""
-        return min(MOST, max(_LEAST, math.ceil(len(self._alike(flight)) / self._slots)))
+        """How many jobs of its kind a slot gets: its part, also where other slots are busy just now. One that was
+        claimed before has come back, and is by itself."""
+        alike = self._alike(flight)
+        if flight.entry.job.job_id not in alike:
+            return 1
+        return min(MOST, max(_LEAST, math.ceil(len(alike) / self._slots)))
 
     def _beside(self, flight: InFlight, most: int) -> list[InFlight]:
         alike = self._alike(flight)[: 2 * MOST]  # some of them may be somebody else's by now

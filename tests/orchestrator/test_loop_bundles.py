@@ -103,6 +103,20 @@ def test_a_job_that_fails_in_its_bundle_is_tried_again_by_itself(sweep_of, store
     assert pool.bundles == [[MAKER.job_id], ids(jobs), [jobs[1].job_id]]
 
 
+def test_a_job_that_has_come_back_takes_no_new_ones_with_it(sweep_of, store):
+    jobs = probes(MOST + 6)
+
+    def script(job, epoch):
+        is_hit = job.job_id == jobs[0].job_id
+        return Answer(1.0, failure=failed(job, FailureClass.CRASH).failure) if is_hit else Answer(1.0)
+
+    loop, pool = sweep_of(jobs, script)
+    outcome = loop.run()
+    assert (outcome.done, outcome.failed) == (MOST + 6, 1)
+    assert [bundle for bundle in pool.bundles if jobs[0].job_id in bundle] == [ids(jobs[:MOST]), [jobs[0].job_id]]
+    assert ids(jobs[MOST:]) in pool.bundles
+
+
 def test_jobs_whose_slot_is_lost_before_their_turn_run_by_themselves_and_nothing_is_held_against_them(sweep_of, store):
     jobs = probes(4)
 
