@@ -119,9 +119,8 @@ def test_an_actor_bound_to_a_vanished_node_is_node_lost(cluster, other_node, poo
     strategy = NodeAffinitySchedulingStrategy(other_node.node_id, soft=False)
     lose_and_notice(cluster, other_node, pool)
     job = probe_job("ok")
-    stream = (
-        ray.remote(JobSlot).options(scheduling_strategy=strategy).remote(long_runner).run.remote(job, probe_lease(job))
-    )
+    actor = ray.remote(JobSlot).options(scheduling_strategy=strategy).remote(long_runner)
+    stream = actor.run.remote([(job, probe_lease(job))])
     with pytest.raises(ray.exceptions.RayError) as caught:
         ray.get(next(stream), timeout=30)
     assert isinstance(caught.value, ray.exceptions.ActorUnschedulableError)
