@@ -114,11 +114,11 @@ def joined(drafts: list[Draft]) -> list[Draft]:
 def _as_one(members: list[Draft]) -> Draft:
     """The hyper-parameters are those of the most data sets; notes of the section say where others hold."""
     first = min(members, key=lambda draft: (-len(draft.runs), repr(draft.key.methods)))
-    joined = Draft(first.key, first.axes)
+    whole = Draft(first.key, first.axes)
     for draft in members:
-        joined.recipes |= draft.recipes
-        joined.runs |= draft.runs
-    return joined
+        whole.recipes |= draft.recipes
+        whole.runs |= draft.runs
+    return whole
 
 
 def owe_searched(drafts: Sequence[Draft], states: Iterable[JobState]) -> None:

@@ -6,26 +6,13 @@ import pytest
 
 from orchestrator.loop import LEASE_S, Loop
 from orchestrator.owners import this_owner
-from storage.open import open_store
 from storage.records import ArtifactKey, FailureClass, Lease, Phase, Result, Status, frozen
 from storage.records.spool import write_spool
 from storage.store import Entry
-from workers.pools.scripted import Answer, ScriptedPool, VirtualClock, failed
+from workers.pools.scripted import Answer, ScriptedPool, failed
 from workers.testing import probe_job
 
 DEAD_PROCESS = 2**22 + 1  # above the largest process id of Linux
-
-
-@pytest.fixture
-def clock():
-    return VirtualClock()
-
-
-@pytest.fixture
-def store(clock):
-    store = open_store("sqlite://", clock=clock)
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -5,26 +5,13 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.loop import Loop
-from storage.open import open_store
 from storage.records import FEATURES, ArtifactKey, FailureClass, Phase, Result, Status, frozen
 from storage.store import Entry
 from workers.bundle import MOST
-from workers.pools.scripted import Answer, ScriptedPool, VirtualClock, failed
+from workers.pools.scripted import Answer, ScriptedPool, failed
 from workers.testing import probe_job
 
 SHARED = ArtifactKey(FEATURES, frozen({"split": "train800val200"}))
-
-
-@pytest.fixture
-def clock():
-    return VirtualClock()
-
-
-@pytest.fixture
-def store(clock):
-    store = open_store("sqlite://", clock=clock)
-    yield store
-    store.close()
 
 
 class Watched(ScriptedPool):

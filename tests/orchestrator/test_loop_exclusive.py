@@ -3,25 +3,12 @@
 import pytest
 
 from orchestrator.loop import LEASE_S, Loop
-from storage.open import open_store
 from storage.records import FailureClass, Status
 from storage.store import Entry
-from workers.pools.scripted import Answer, ScriptedPool, VirtualClock, failed
+from workers.pools.scripted import Answer, ScriptedPool, failed
 from workers.testing import probe_job
 
 ALONE = {"exclusive": 1.0}
-
-
-@pytest.fixture
-def clock():
-    return VirtualClock()
-
-
-@pytest.fixture
-def store(clock):
-    store = open_store("sqlite://", clock=clock)
-    yield store
-    store.close()
 
 
 @pytest.fixture
