@@ -19,9 +19,9 @@ _TRAIN = "train"
 
 def check_tune(lookup: Lookup, known: Sequence[Variant]) -> None:
     """Note every key of the space that no stack has, that is there twice or an axis too, or whose domain the parameter
-    cannot take."""
+    cannot take; where no stack could be read, of the recipe's alone."""
     tune = lookup.spec.tune
-    if tune is None or not known:
+    if tune is None:
         return
     methods = {facts.name: facts for variant in known for facts in variant.methods}
     owners = {_TRAIN: recipe_facts(), **methods}
@@ -30,7 +30,7 @@ def check_tune(lookup: Lookup, known: Sequence[Variant]) -> None:
         path: Place = ("tune", "space", key)
         owner, dot, name = key.rpartition(".")
         owner = owner if dot else _TRAIN
-        if owner not in owners and lookup.is_left_out(owner):
+        if owner not in owners and (not known or lookup.is_left_out(owner)):
             continue
         field = _field(owners[owner], name) if owner in owners else None
         if field is None:

@@ -93,6 +93,19 @@ def test_wrong_domains_and_wrong_names_are_told_at_once():
     assert len(found) == 5
 
 
+def test_a_method_that_cannot_be_read_hides_no_problem_of_the_recipes_domains():
+    found = problems(
+        ", space: {epochs: {uniform: [1, 3]}, lrr: {log: [1e-4, 1]}, gps.K: {int: [1, 3]}}", methods="[gpss]"
+    )
+    for said in (
+        "methods[0] (line 4): no method 'gpss'. Did you mean 'gps'?",
+        "tune.space.epochs (line 6): ",
+        "tune.space.lrr (line 6): no parameter to tune 'lrr'. Did you mean 'lr'?",
+    ):
+        assert any(problem.startswith(said) for problem in found), said
+    assert len(found) == 3, "whose K it is nobody knows"
+
+
 @pytest.mark.parametrize(
     ("tune", "said"),
     [("sampler: tpee", "Did you mean 'tpe'?"), ("pruner: medain", "Did you mean 'median'?")],
