@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.loop import LEASE_S
+from storage.open import open_store
+
 DEMO = Path(__file__).parents[2] / "orchestrator" / "examples" / "demo.yaml"
 SPEC = """\
 name: killed
@@ -45,6 +48,36 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
+def count(home: Path, kind: str) -> int:
+    """How many events of that kind the store has, where there is one."""
+    if not (home / "store.db").exists():
+        return 0
+    store = open_store(home / "store.db")
+    try:
+        return len(store.events(limit=100_000, kind=kind))
+    finally:
+        store.close()
+
+
+def jobs_lost(home: Path) -> int:
+    """How many runs of jobs did not come to an end."""
+    return count(home, "job_running") - count(home, "job_done")
+
+
+def killed(home: Path, spec: Path, pause_s: float, *, with_jobs: bool) -> None:
+    """Drive, and kill the driver that long after its first job began (however slow the machine), or after its start."""
+    before = count(home, "job_running")
+    driver = subprocess.Popen(sweepboard(home, "run", str(spec)), stderr=subprocess.DEVNULL)
+    until_s = time.monotonic() + 300
+    while with_jobs and count(home, "job_running") == before:
+        assert driver.poll() is None, "the driver ended before it could be killed"
+        assert time.monotonic() < until_s, "no job was seen"
+        time.sleep(0.1)
+    time.sleep(pause_s)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+
 def descendants(process: subprocess.Popen, name: str) -> list[psutil.Process]:
     found = []
     for one in psutil.Process(process.pid).children(recursive=True):
@@ -59,11 +92,9 @@ def test_ten_random_kills_over_the_demo_leave_the_board_as_an_undisturbed_run_ma
     calm, wild = tmp_path / "calm", tmp_path / "wild"
     subprocess.run(sweepboard(calm, "run", str(DEMO)), check=True, capture_output=True)
     moments = random.Random(1)
-    for _ in range(10):
-        driver = subprocess.Popen(sweepboard(wild, "run", str(DEMO)), stderr=subprocess.DEVNULL)
-        time.sleep(moments.uniform(5.0, 45.0))
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
+    for kill in range(10):
+        killed(wild, DEMO, moments.uniform(0.0, 20.0), with_jobs=kill > 2)
+    assert jobs_lost(wild) >= 5  # else the kills hit nothing
     subprocess.run(sweepboard(wild, "run", str(DEMO)), check=True, capture_output=True)
     assert board(wild, "demo") == board(calm, "demo")
     record = status(wild, "demo")
@@ -89,16 +120,16 @@ def test_killing_ray_itself_loses_nothing(victim, spec, tmp_path):
 @pytest.mark.chaos
 def test_five_random_kills_leave_the_board_as_an_undisturbed_run_makes_it(spec, tmp_path):
     calm, wild = tmp_path / "calm", tmp_path / "wild"
+    began_s = time.monotonic()
     subprocess.run(sweepboard(calm, "run", str(spec)), check=True, capture_output=True)
+    whole_s = time.monotonic() - began_s
     moments = random.Random(0)
-    for _ in range(5):
-        driver = subprocess.Popen(sweepboard(wild, "run", str(spec)), stderr=subprocess.DEVNULL)
-        time.sleep(moments.uniform(1.0, 12.0))
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
+    for kill in range(5):
+        killed(wild, spec, moments.uniform(0.0, 6.0), with_jobs=kill > 0)
+    assert jobs_lost(wild) >= 2  # else the kills hit nothing
     began_s = time.monotonic()
     subprocess.run(sweepboard(wild, "run", str(spec)), check=True, capture_output=True)
-    assert time.monotonic() - began_s < 100  # a dead driver's leases are not waited for
+    assert time.monotonic() - began_s < whole_s + LEASE_S / 2  # a dead driver's leases are not waited for
     assert board(wild) == board(calm)
     assert status(wild)["by_status"] == {"done": status(wild)["jobs"]}
 
