@@ -104,6 +104,17 @@ class HeadSteps:
                 break
         return self._found(sums)
 
+    @torch.inference_mode()
+    def passes(self, feed: FeatureFeed, epoch: int, most: int) -> Iterator[list[tuple[Tensor, Tensor, Tensor]]]:
+        """For each of the first `most` batches of an epoch: each head's logits [n, classes], and the gradients of its
+        weight and bias. No step is taken."""
+        order, classes = feed.order(epoch)[:most], self._classes
+        gradients = loss_gradients(feed.labels[order], classes, self._recipe.label_smoothing)
+        for batch, gradient in zip(batches_of(feed.features[:, 0], order), gradients.unbind(), strict=True):
+            logits, _, by_weight, by_bias = self._passed(batch, gradient)
+            parts = (logits.flatten(1).split(classes, 1), by_weight.split(classes), by_bias.split(classes))
+            yield list(zip(*parts, strict=True))
+
     def _found(self, sums: HeadSums) -> list[HeadEpoch]:
         rates = [group.lr for group in self._groups for _ in range(group.heads)]
         found = {place: sums.of(row, rates[row]) for row, place in enumerate(self._places)}
@@ -114,8 +125,20 @@ class HeadSteps:
         return max(1, min(_STEPS_AT_ONCE, _KEPT_BYTES // bytes_a_step))
 
     def _step(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """One step on features [n, width]; `gradient` [n, classes]: of the loss by log-probability. The logits and
-        log-probabilities that it started from, in fp32: [n, classes], of several heads [n, heads, classes]."""
+        """One step; the logits and log-probabilities that it started from."""
+        logits, log_probabilities, by_weight, by_bias = self._passed(x, gradient)
+        if self._recipe.clip_grad_norm is not None:
+            self._clip(by_weight, by_bias, self._recipe.clip_grad_norm)
+        number = next(self._numbers)
+        for group in self._groups:
+            group.update(by_weight, by_bias, number)
+        if self._after_step is not None:
+            self._after_step()
+        return logits, log_probabilities
+
+    def _passed(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Forward and back, of features [n, width]; `gradient` [n, classes]: of the loss by log-probability. In fp32
+        the logits and log-probabilities ([n, classes], of several heads [n, heads, classes]), and the gradients."""
         if self._dtype is torch.float32:
             logits = functional.linear(x, self._weight, self._bias)
         else:
@@ -133,14 +156,7 @@ class HeadSteps:
         by_weight, by_bias = back.t().mm(x), self._column_sums(back)
         if self._dtype is not torch.float32:
             by_weight, by_bias = by_weight.float(), by_bias.float()
-        if self._recipe.clip_grad_norm is not None:
-            self._clip(by_weight, by_bias, self._recipe.clip_grad_norm)
-        number = next(self._numbers)
-        for group in self._groups:
-            group.update(by_weight, by_bias, number)
-        if self._after_step is not None:
-            self._after_step()
-        return logits, log_probabilities
+        return logits, log_probabilities, by_weight, by_bias
 
     def _column_sums(self, back: Tensor) -> Tensor:
         """[n, heads x classes] -> [heads x classes]. How torch adds up a column depends on how many there are, so each

@@ -1,6 +1,6 @@
 """Heads of a bundle, trained as one: the first job that gets there trains those of all, the others take theirs.
 
-A wide product is not promised to give each head the bits that it has alone. So on a CPU the first steps are taken both
+A wide product is not promised to give each head the bits that it has alone. So on a CPU a few steps are taken both
 ways before, and where anything differs every job trains its own head. On a GPU both agree within its tolerance.
 """
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 import torch
@@ -26,6 +27,7 @@ from workers.reporting import Reporter
 
 _log = logging.getLogger(__name__)
 
+_CHECKED_PASSES = 8
 _CHECKED_STEPS = 3  # the second and third see what the optimizer made of the ones before
 _KEPT_BYTES = 256 << 20
 Values = tuple[Tensor, Tensor]
@@ -126,20 +128,52 @@ def _trained(
 
 
 def _agrees(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: Reporter) -> bool:
-    """Whether the first steps of each head are the same bits as one and alone. Raises Stopped."""
+    """Whether steps of each head are the same bits as one and alone. Raises Stopped."""
     if head.weight.device.type != "cpu":
         return True
+    head = _stirred(head)
+    is_same = _passes_agree(jobs, head, feed) and _steps_agree(jobs, head, feed, reporter)
+    if not is_same:
+        _log.info("on this processor heads trained as one differ in their last bits: each job trains its own")
+    return is_same
+
+
+def _passes_agree(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed) -> bool:
+    """Logits and gradients: what differs in their last bits reaches a value of a small rate only after many steps."""
+    together, alone = HeadSteps(head, [job.recipe for job in jobs]), HeadSteps(deepcopy(head), [jobs[0].recipe])
+    passes = (steps.passes(feed, 0, _CHECKED_PASSES) for steps in (together, alone))
+    return all(
+        torch.equal(mine, theirs)
+        for heads, (expected,) in zip(*passes, strict=True)
+        for one in heads
+        for mine, theirs in zip(one, expected, strict=True)
+    )
+
+
+def _steps_agree(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: Reporter) -> bool:
+    """What the optimizer makes of them, the losses and hits. Raises Stopped."""
     together = HeadSteps(head, [job.recipe for job in jobs])
-    found = together.epoch(feed, 0, reporter, _CHECKED_STEPS)
+    found = together.epoch(feed, _at_full_rate(jobs[0]), reporter, _CHECKED_STEPS)
     alone = list(_each_alone(jobs, head, feed, reporter))
-    is_same = repr(found) == repr([one for one, _ in alone]) and all(  # a sum may be no number, which equals nothing
+    return repr(found) == repr([one for one, _ in alone]) and all(  # a sum may be no number, which equals nothing
         torch.equal(mine.view(torch.int32), theirs.view(torch.int32))
         for mine_all, (_, theirs_all) in zip(together.values, alone, strict=True)
         for mine, theirs in zip(mine_all, theirs_all, strict=True)
     )
-    if not is_same:
-        _log.info("on this processor heads trained as one differ in their last bits: each job trains its own")
-    return is_same
+
+
+@torch.no_grad()
+def _stirred(head: nn.Linear) -> nn.Linear:
+    """A head that hides no difference: a bias of zeros, say, is the same whether it is added first or last."""
+    chance, found = torch.Generator().manual_seed(0), deepcopy(head)
+    found.weight.copy_(torch.randn(head.weight.shape, generator=chance) / head.in_features**0.5)
+    found.bias.copy_(torch.randn(head.bias.shape, generator=chance))
+    return found
+
+
+def _at_full_rate(job: Job) -> int:
+    """An epoch behind the warm-up, whose first steps move nothing."""
+    return min(ceil(job.recipe.warmup_epochs or 0), job.recipe.total_epochs - 1)
 
 
 def _each_alone(
@@ -147,5 +181,5 @@ def _each_alone(
 ) -> Iterator[tuple[HeadEpoch, Values]]:
     for job in jobs:
         steps = HeadSteps(deepcopy(head), [job.recipe])
-        (found,) = steps.epoch(feed, 0, reporter, _CHECKED_STEPS)
+        (found,) = steps.epoch(feed, _at_full_rate(job), reporter, _CHECKED_STEPS)
         yield found, steps.values[0]

@@ -21,11 +21,12 @@ from workers.reporting import Reporter, Stopped
 from workers.run import run_job
 from workers.train import Trainer
 
+CLASSES = 16  # with 10, wide products differ on processors without AVX-512, and there is nothing to see there
 SHARED = ArtifactKey(FEATURES, frozen({"split": "train800val200"}))
 SETTINGS = [(lr, decay) for lr in (1e-2, 1e-3) for decay in (1e-2, 0.0, 1e-4)] + [(2e-2, 0.0)]
 
 
-def probes(a_job, classes=10, settings=SETTINGS, **recipe):
+def probes(a_job, classes=CLASSES, settings=SETTINGS, **recipe):
     """Probes on the same features that differ in rate and decay."""
     base = replace(a_probe(a_job, classes, **recipe), needs=(SHARED,))
     return [replace(base, recipe=replace(base.recipe, lr=lr, weight_decay=decay)) for lr, decay in settings]
@@ -88,7 +89,9 @@ def test_the_first_job_of_a_bundle_trains_the_heads_of_all(a_job, as_one):
         orders.clear()
 
 
-@pytest.mark.parametrize(("count", "width", "classes"), [(200, 192, 102), (130, 768, 7), (90, 33, 5), (64, 7, 2)])
+@pytest.mark.parametrize(
+    ("count", "width", "classes"), [(200, 192, 102), (200, 48, 10), (130, 768, 7), (90, 33, 5), (64, 7, 2)]
+)
 def test_at_every_size(a_job, count, width, classes):
     jobs = probes(a_job, classes)
     bundle = Bundle(tuple(jobs))
@@ -134,7 +137,7 @@ def test_each_job_answers_for_its_share_of_the_time(a_job, as_one):
     jobs = probes(a_job, epochs=40)
     bundle, clocks = Bundle(tuple(jobs)), []
     for job in jobs:
-        adapted = a_model(48, 10, 0)
+        adapted = a_model(48, CLASSES, 0)
         head = head_of(adapted.model)
         clocks.append(Stopwatch())
         reporter = Reporter(job, Lease(job.job_id, 1, "test", 0.0), lambda _: Verdict.CONTINUE)
@@ -146,7 +149,7 @@ def test_each_job_answers_for_its_share_of_the_time(a_job, as_one):
     assert all(clock.metrics()["wall_s"] >= train_s for clock, train_s in zip(clocks, found, strict=True))
 
 
-class Inexact(HeadSteps):
+class InexactSteps(HeadSteps):
     """As on a processor that rounds wide products otherwise."""
 
     @property
@@ -155,8 +158,18 @@ class Inexact(HeadSteps):
         return [(weight * (1 + 2**-20), bias) for weight, bias in found] if len(found) > 1 else found
 
 
-def test_where_the_bits_of_wide_products_differ_every_job_trains_its_own_head(a_job, monkeypatch):
-    monkeypatch.setattr(heads_together, "HeadSteps", Inexact)
+class InexactGradients(HeadSteps):
+    """The same, where no value shows it yet: the rate is small."""
+
+    def passes(self, feed, epoch, most):
+        for heads in super().passes(feed, epoch, most):
+            factor = 1 + 2**-20 if len(heads) > 1 else 1
+            yield [(logits, weight * factor, bias) for logits, weight, bias in heads]
+
+
+@pytest.mark.parametrize("inexact", [InexactSteps, InexactGradients])
+def test_where_the_bits_of_wide_products_differ_every_job_trains_its_own_head(a_job, as_one, monkeypatch, inexact):
+    monkeypatch.setattr(heads_together, "HeadSteps", inexact)
     jobs = probes(a_job)
     bundle = Bundle(tuple(jobs))
     values, metrics = trained(jobs[0], bundle)
@@ -166,7 +179,7 @@ def test_where_the_bits_of_wide_products_differ_every_job_trains_its_own_head(a_
 
 def test_more_heads_than_can_be_kept_are_trained_in_parts(a_job, as_one, monkeypatch):
     jobs = [replace(job, phase=Phase.SEARCH) for job in probes(a_job)]
-    head_bytes = 4 * (48 * 10 + 10)
+    head_bytes = 4 * (48 * CLASSES + CLASSES)
     monkeypatch.setattr(heads_together, "_KEPT_BYTES", 3 * head_bytes * jobs[0].recipe.total_epochs)
     bundle, left = Bundle(tuple(jobs)), []
     for job in jobs:
