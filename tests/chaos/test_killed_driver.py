@@ -69,13 +69,15 @@ def killed(home: Path, spec: Path, pause_s: float, *, with_jobs: bool) -> None:
     before = count(home, "job_running")
     driver = subprocess.Popen(sweepboard(home, "run", str(spec)), stderr=subprocess.DEVNULL)
     until_s = time.monotonic() + 300
-    while with_jobs and count(home, "job_running") == before:
-        assert driver.poll() is None, "the driver ended before it could be killed"
-        assert time.monotonic() < until_s, "no job was seen"
-        time.sleep(0.1)
-    time.sleep(pause_s)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    try:
+        while with_jobs and count(home, "job_running") == before:
+            assert driver.poll() is None, "the driver ended before it could be killed"
+            assert time.monotonic() < until_s, "no job was seen"
+            time.sleep(0.1)
+        time.sleep(pause_s)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
 
 
 def descendants(process: subprocess.Popen, name: str) -> list[psutil.Process]:

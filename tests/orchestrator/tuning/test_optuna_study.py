@@ -144,14 +144,14 @@ def asks_s(sampler, objectives):
 
 
 @LARGE
-def test_ask_and_tell_do_not_grow_out_of_hand_with_the_trials(sampler, objectives):
-    """Twice the bar, and the quickest: other tests run beside this one, and processors differ."""
-    assert min(asks_s(sampler, objectives)) < 0.1
+def test_an_ask_can_take_less_than_fifty_ms_at_a_thousand_trials(sampler, objectives):
+    """The quickest of ten: other tests run beside this one."""
+    assert min(asks_s(sampler, objectives)) < 0.05
 
 
 @pytest.mark.slow
 @LARGE
-def test_ask_and_tell_take_less_than_fifty_ms_at_a_thousand_trials(sampler, objectives):
+def test_asks_take_less_than_fifty_ms_on_average_where_nothing_runs_beside_them(sampler, objectives):
     assert sum(asks_s(sampler, objectives)) / 10 < 0.05
 
 
