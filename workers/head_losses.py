@@ -38,7 +38,7 @@ class HeadSums:
         return bool(np.isfinite(self._loss).any())
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Losses [steps, heads], logits [steps, n, classes] or [steps, n, heads, classes], labels [steps, n]."""
+        """Losses [steps, heads], logits [steps, n, classes] or [steps, heads, n, classes], labels [steps, n]."""
         with np.errstate(over="ignore", invalid="ignore"):
             sums = np.cumsum(
                 np.vstack([self._loss, (losses.cpu() * labels.shape[1]).numpy()]), axis=0, dtype=np.float32
@@ -46,8 +46,8 @@ class HeadSums:
         is_over = ~np.isfinite(sums)
         last = np.where(is_over.any(axis=0), is_over.argmax(axis=0), len(sums) - 1)
         self._loss = sums[last, np.arange(len(last))]
-        labels = labels if logits.ndim == 3 else labels[..., None]
-        self._right += (logits.argmax(dim=-1) == labels).sum((0, 1)).cpu().numpy()
+        each = logits if logits.ndim == 4 else logits[:, None]
+        self._right += (each.argmax(dim=-1) == labels[:, None]).sum((0, 2)).cpu().numpy()
         self._seen += labels.numel()
 
     def of(self, head: int, lr: float) -> HeadEpoch:
@@ -56,7 +56,7 @@ class HeadSums:
 
 def losses_of(seen: Sequence[tuple[Tensor, Tensor]], labels: Tensor, smoothing: float) -> Tensor:
     """The cross-entropy of each batch and head [steps, heads], from each step's logits and log-probabilities
-    ([n, classes], or [n, heads, classes]) and labels [steps, n]."""
+    ([n, classes], or [heads, n, classes]) and labels [steps, n]."""
     if seen[0][0].ndim == 2:
         each = [_loss(*of_step, given, smoothing) for of_step, given in zip(seen, labels.unbind(), strict=True)]
         return torch.stack(each)[:, None]
@@ -64,7 +64,7 @@ def losses_of(seen: Sequence[tuple[Tensor, Tensor]], labels: Tensor, smoothing: 
         return mean_losses(torch.stack([log_probabilities for _, log_probabilities in seen]), labels)
     return torch.stack(
         [
-            torch.stack([_loss(one, one, given, smoothing) for one in logits.unbind(1)])
+            torch.stack([_loss(one, one, given, smoothing) for one in logits.unbind()])
             for (logits, _), given in zip(seen, labels.unbind(), strict=True)
         ]
     )
@@ -78,8 +78,8 @@ def _loss(logits: Tensor, log_probabilities: Tensor, labels: Tensor, smoothing: 
 
 def mean_losses(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     """`nll_loss` of each batch and head at once, added up in that kernel's order on a CPU: sixteen by sixteen."""
-    index = labels[:, :, None, None].expand(*labels.shape, log_probabilities.shape[2], 1)
-    picked = log_probabilities.gather(3, index)[..., 0]  # [steps, n, heads]
+    index = labels[:, None, :, None].expand(*log_probabilities.shape[:3], 1)
+    picked = log_probabilities.gather(3, index)[..., 0].transpose(1, 2).contiguous()  # [steps, n, heads]
     levels = [torch.zeros_like(picked[:, 0]) for _ in range(_LEVELS)]
     for at, one in enumerate(picked.unbind(1)):
         levels[0] = levels[0] - one

@@ -3,9 +3,10 @@
 A step on a few thousand values is some 20 µs of arithmetic, and a quarter of a millisecond of graph, hooks and
 parameter groups around it. Here the gradient is written out, and the kernels that autograd and the optimizers call are
 called with the same arguments in the same order: every number is the same, bit for bit on a CPU. Heads that see the
-same batches from the same start lie below each other in one wide head, whose columns never meet:
+same batches from the same start are a batch of matrices, each multiplied as if alone: one wide product of all rounds
+differently where a head has few classes.
 
-    logits   <- x W' + b                                 in the recipe's precision; [n, heads, classes]
+    logits   <- x W' + b                                 in the recipe's precision; [heads, n, classes]
     d_logits <- backward of log-softmax of a constant: the loss is linear in the log-probabilities
     dW, db   <- d_logits' x, column sums of d_logits
     W, b     <- clip; the optimizer's fused kernel, once for all heads of one rate; the caller's running average
@@ -112,7 +113,7 @@ class HeadSteps:
         gradients = loss_gradients(feed.labels[order], classes, self._recipe.label_smoothing)
         for batch, gradient in zip(batches_of(feed.features[:, 0], order), gradients.unbind(), strict=True):
             logits, _, by_weight, by_bias = self._passed(batch, gradient)
-            parts = (logits.flatten(1).split(classes, 1), by_weight.split(classes), by_bias.split(classes))
+            parts = (logits.view(self._heads, *gradient.shape), by_weight.split(classes), by_bias.split(classes))
             yield list(zip(*parts, strict=True))
 
     def _found(self, sums: HeadSums) -> list[HeadEpoch]:
@@ -138,32 +139,27 @@ class HeadSteps:
 
     def _passed(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Forward and back, of features [n, width]; `gradient` [n, classes]: of the loss by log-probability. In fp32
-        the logits and log-probabilities ([n, classes], of several heads [n, heads, classes]), and the gradients."""
-        if self._dtype is torch.float32:
-            logits = functional.linear(x, self._weight, self._bias)
+        the logits and log-probabilities ([n, classes], of several heads [heads, n, classes]), and the gradients."""
+        weight, bias = self._weight, self._bias
+        if self._dtype is not torch.float32:
+            x, weight, bias = x.to(self._dtype), weight.to(self._dtype), bias.to(self._dtype)
+        if self._heads == 1:
+            logits = functional.linear(x, weight, bias)
         else:
-            x = x.to(self._dtype)
-            logits = functional.linear(x, self._weight.to(self._dtype), self._bias.to(self._dtype)).float()
-        if self._heads > 1:
-            logits = logits.view(len(x), self._heads, self._classes)
-            gradient = gradient[:, None].expand(logits.shape)
+            x = x.expand(self._heads, *x.shape)
+            weights, biases = weight.view(self._heads, self._classes, -1), bias.view(self._heads, 1, -1)
+            logits = torch.baddbmm(biases, x, weights.mT)
+        if self._dtype is not torch.float32:
+            logits = logits.float()
         log_probabilities = torch.log_softmax(logits, -1)
-        back = torch._log_softmax_backward_data(gradient, log_probabilities, -1, torch.float32)
-        if self._heads > 1:
-            back = back.flatten(1)
+        back = torch._log_softmax_backward_data(gradient.expand(logits.shape), log_probabilities, -1, torch.float32)
         if self._dtype is not torch.float32:
             back = back.to(self._dtype)
-        by_weight, by_bias = back.t().mm(x), self._column_sums(back)
+        by_weight = back.t().mm(x) if self._heads == 1 else back.mT.bmm(x).flatten(0, 1)
+        by_bias = back.sum(-2).flatten()
         if self._dtype is not torch.float32:
             by_weight, by_bias = by_weight.float(), by_bias.float()
         return logits, log_probabilities, by_weight, by_bias
-
-    def _column_sums(self, back: Tensor) -> Tensor:
-        """[n, heads x classes] -> [heads x classes]. How torch adds up a column depends on how many there are, so each
-        head's are summed by themselves."""
-        if self._heads == 1:
-            return back.sum(0)
-        return back.view(len(back), self._heads, -1).transpose(0, 1).contiguous().sum(1).flatten()
 
     def _clip(self, by_weight: Tensor, by_bias: Tensor, norm: float) -> None:
         """Torch's own, in place: it reads gradients where autograd leaves them."""
