@@ -183,7 +183,7 @@ def _init_head(model: nn.Module, recipe: Recipe, seed: int) -> None:
     draws = generator(seed, "head")
     with torch.no_grad():
         for parameter in head_parameters(model):
-            if recipe.head_init == "zero" or parameter.ndim < 2:
-                parameter.zero_()
-            else:
-                nn.init.trunc_normal_(parameter, std=_INIT_STD, generator=draws)
+            value = torch.zeros(parameter.shape)  # on the CPU, as the generator is, wherever the model is by now
+            if recipe.head_init != "zero" and parameter.ndim > 1:
+                nn.init.trunc_normal_(value, std=_INIT_STD, generator=draws)
+            parameter.copy_(value)

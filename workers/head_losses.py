@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,51 +36,71 @@ class HeadSums:
     def any_is_finite(self) -> bool:
         return bool(np.isfinite(self._loss).any())
 
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Losses [steps, heads], logits [steps, n, classes] or [steps, heads, n, classes], labels [steps, n]."""
+    def add(self, seen: StepsSeen) -> None:
+        """Take in the steps that have been."""
+        losses, labels = seen.losses().cpu(), seen.labels
         with np.errstate(over="ignore", invalid="ignore"):
-            sums = np.cumsum(
-                np.vstack([self._loss, (losses.cpu() * labels.shape[1]).numpy()]), axis=0, dtype=np.float32
-            )
+            sums = np.cumsum(np.vstack([self._loss, (losses * labels.shape[1]).numpy()]), axis=0, dtype=np.float32)
         is_over = ~np.isfinite(sums)
         last = np.where(is_over.any(axis=0), is_over.argmax(axis=0), len(sums) - 1)
         self._loss = sums[last, np.arange(len(last))]
-        each = logits if logits.ndim == 4 else logits[:, None]
-        self._right += (each.argmax(dim=-1) == labels[:, None]).sum((0, 2)).cpu().numpy()
+        self._right += (seen.guesses() == labels[:, None]).sum((0, 2)).cpu().numpy()
         self._seen += labels.numel()
 
     def of(self, head: int, lr: float) -> HeadEpoch:
         return HeadEpoch(float(self._loss[head]), int(self._right[head]), self._seen, lr)
 
 
-def losses_of(seen: Sequence[tuple[Tensor, Tensor]], labels: Tensor, smoothing: float) -> Tensor:
-    """The cross-entropy of each batch and head [steps, heads], from each step's logits and log-probabilities
-    ([n, classes], or [heads, n, classes]) and labels [steps, n]."""
-    if seen[0][0].ndim == 2:
-        each = [_loss(*of_step, given, smoothing) for of_step, given in zip(seen, labels.unbind(), strict=True)]
-        return torch.stack(each)[:, None]
-    if not smoothing:
-        return mean_losses(torch.stack([log_probabilities for _, log_probabilities in seen]), labels)
-    return torch.stack(
-        [
-            torch.stack([_loss(one, one, given, smoothing) for one in logits.unbind()])
-            for (logits, _), given in zip(seen, labels.unbind(), strict=True)
-        ]
-    )
+class StepsSeen:
+    """What the losses and hits of a few steps need. It is taken while a step's logits are at hand: to keep those of
+    many heads takes longer than a step."""
+
+    def __init__(self, labels: Tensor, heads: int, smoothing: float) -> None:
+        """Labels [steps, n]."""
+        self.labels, self._heads, self._smoothing = labels, heads, smoothing
+        self._of_step = iter(labels.unbind())
+        self._index = iter(labels[:, None, :, None].expand(-1, heads, -1, 1).unbind())
+        self._guesses: list[Tensor] = []
+        self._losses: list[Tensor] = []
+
+    def add(self, logits: Tensor, log_probabilities: Tensor) -> None:
+        """Of the next step, [n, classes], of several heads [heads, n, classes]."""
+        self._guesses.append(_likeliest(logits))
+        labels, index = next(self._of_step), next(self._index)
+        if self._heads == 1:
+            self._losses.append(self._loss(logits, log_probabilities, labels)[None])
+        elif self._smoothing:
+            pairs = zip(logits, log_probabilities, strict=True)
+            self._losses.append(torch.stack([self._loss(*pair, labels) for pair in pairs]))
+        else:
+            self._losses.append(log_probabilities.gather(-1, index)[..., 0])
+
+    def _loss(self, logits: Tensor, log_probabilities: Tensor, labels: Tensor) -> Tensor:
+        if self._smoothing:
+            return functional.cross_entropy(logits, labels, label_smoothing=self._smoothing)
+        return functional.nll_loss(log_probabilities, labels)
+
+    def losses(self) -> Tensor:
+        """The cross-entropy of each step and head [steps, heads]."""
+        found = torch.stack(self._losses)
+        return mean_losses(found) if found.ndim == 3 else found
+
+    def guesses(self) -> Tensor:
+        """The class that each head took an image for, [steps, heads, n]."""
+        found = torch.stack(self._guesses)
+        return found if found.ndim == 3 else found[:, None]
 
 
-def _loss(logits: Tensor, log_probabilities: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    if smoothing:
-        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    return functional.nll_loss(log_probabilities, labels)
+def _likeliest(logits: Tensor) -> Tensor:
+    """Of equal logits the first, as torch's; which takes longer than numpy's on a CPU, and than a step's products."""
+    return torch.from_numpy(logits.numpy().argmax(-1)) if logits.device.type == "cpu" else logits.argmax(-1)
 
 
-def mean_losses(log_probabilities: Tensor, labels: Tensor) -> Tensor:
-    """`nll_loss` of each batch and head at once, added up in that kernel's order on a CPU: sixteen by sixteen."""
-    index = labels[:, None, :, None].expand(*log_probabilities.shape[:3], 1)
-    picked = log_probabilities.gather(3, index)[..., 0].transpose(1, 2).contiguous()  # [steps, n, heads]
-    levels = [torch.zeros_like(picked[:, 0]) for _ in range(_LEVELS)]
-    for at, one in enumerate(picked.unbind(1)):
+def mean_losses(log_probabilities: Tensor) -> Tensor:
+    """`nll_loss` of each step and head at once, from the labels' log-probabilities [steps, heads, n]; added up in that
+    kernel's order on a CPU: sixteen by sixteen."""
+    levels = [torch.zeros_like(log_probabilities[..., 0]) for _ in range(_LEVELS)]
+    for at, one in enumerate(log_probabilities.unbind(-1)):
         levels[0] = levels[0] - one
         for level in range(_LEVELS - 1):
             if at & (((1 << _LEVEL_BITS) - 1) << (level * _LEVEL_BITS)):
@@ -91,7 +110,7 @@ def mean_losses(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     total = torch.zeros_like(levels[0])
     for level_sum in levels:
         total = total + level_sum
-    return total / labels.shape[1]
+    return total / log_probabilities.shape[-1]
 
 
 def loss_gradients(labels: Tensor, classes: int, smoothing: float) -> Tensor:

@@ -64,34 +64,36 @@ def expected_state_bytes(recipe: Recipe, trained: Iterable[Tensor]) -> int:
     return 2 * sum(sizes) + _STEP_COUNTER_BYTES * len(sizes)
 
 
-Update = Callable[[Sequence[Tensor], float, Tensor], None]
+Update = Callable[[float, Tensor], None]
 
 
-def fused_update(recipe: Recipe, values: Sequence[Tensor], weight_decay: float) -> Update:
-    """What a step of `make_optimizer`'s optimizer does to values of one rate and decay, called with their gradients,
-    the rate and the number of the step (fp32, from 1): the kernel alone, in place. Its state lives as long as the
-    function."""
+def fused_update(
+    recipe: Recipe, values: Sequence[Tensor], gradients: Sequence[Tensor], weight_decay: float
+) -> Update:
+    """What a step of `make_optimizer`'s optimizer does to values of one rate and decay, called with the rate and the
+    number of the step (fp32, from 1): the kernel alone, in place. It reads the gradients where they are now. Its state
+    lives as long as the function."""
     if recipe.optimizer == "sgd":
-        return _fused_sgd(recipe.momentum, list(values), weight_decay)
+        return _fused_sgd(recipe.momentum, list(values), list(gradients), weight_decay)
     kernel = torch._fused_adamw_ if recipe.optimizer == "adamw" else torch._fused_adam_
     kernel = partial(kernel, beta1=0.9, beta2=0.999, weight_decay=weight_decay, eps=1e-8, amsgrad=False, maximize=False)
-    held = list(values)
+    held, grads = list(values), list(gradients)
     means, squares = ([torch.zeros_like(one) for one in held] for _ in range(2))
 
-    def update(gradients: Sequence[Tensor], lr: float, number: Tensor) -> None:
-        kernel(held, gradients, means, squares, [], [number] * len(held), lr=lr)
+    def update(lr: float, number: Tensor) -> None:
+        kernel(held, grads, means, squares, [], [number] * len(held), lr=lr)
 
     return update
 
 
-def _fused_sgd(momentum: float, values: list[Tensor], weight_decay: float) -> Update:
+def _fused_sgd(momentum: float, values: list[Tensor], gradients: list[Tensor], weight_decay: float) -> Update:
     kernel = partial(
         torch._fused_sgd_, momentum=momentum, weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False
     )
     held = [torch.empty_like(one) for one in values] if momentum else []
     is_first = bool(momentum)
 
-    def update(gradients: Sequence[Tensor], lr: float, number: Tensor) -> None:
+    def update(lr: float, number: Tensor) -> None:
         nonlocal is_first
         kernel(values, gradients, held, lr=lr, is_first_step=is_first)
         is_first = False
