@@ -1,7 +1,7 @@
 """What optimizers do to linear heads that lie below each other: for each head what its own would, in few calls.
 
-A kernel takes one rate, so heads of one rate are updated together. Of several heads, AdamW's shrinking of the weights is
-done before, as the kernel does it: a product with 1 - lr x decay in fp32.
+A kernel takes one rate, so heads of one rate are updated together. Of several heads, AdamW's shrinking of the weights
+is done before, as the kernel does it: a product with 1 - lr x decay in fp32.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def _cut(value: Tensor, gradient: Tensor, groups: Sequence[int]) -> Iterator[_Pa
     values fill the registers. What is left over at a tensor's end is rounded differently, so else each head's."""
     rows, are_filled = len(value) // sum(groups), value.numel() // sum(groups) % _IN_A_REGISTER == 0
     sizes = [heads * rows for heads in groups]
-    for pair in zip(value.split(sizes), gradient.split(sizes), strict=True):
-        yield tuple([one] if are_filled else one.split(rows) for one in pair)
+    for mine, grads in zip(value.split(sizes), gradient.split(sizes), strict=True):
+        yield ([mine], [grads]) if are_filled else (mine.split(rows), grads.split(rows))
 
 
 class _Group:
@@ -83,10 +83,10 @@ class _Group:
         self._recipe, self.heads, self.lr = recipes[0], len(recipes), 0.0
         decay = 0.0 if is_shrunk else self._recipe.weight_decay
         (weights, by_weights), (biases, by_biases) = pairs
-        if decay:
-            self._updates = [fused_update(self._recipe, *pair, of) for pair, of in zip(pairs, (decay, 0.0), strict=True)]
-        else:
-            self._updates = [fused_update(self._recipe, [*weights, *biases], [*by_weights, *by_biases], 0.0)]
+        calls = [(weights, by_weights, decay), (biases, by_biases, 0.0)]
+        if not decay:
+            calls = [([*weights, *biases], [*by_weights, *by_biases], 0.0)]
+        self._updates = [fused_update(self._recipe, *call) for call in calls]
         self._rates: Iterator[float] = iter(())
 
     def plan(self, times_epochs: Sequence[float]) -> list[float]:

@@ -56,6 +56,9 @@ class HeadSteps:
         self._by_weight, self._by_bias = torch.empty_like(self._weight), torch.empty_like(self._bias)
         values = [(self._weight, self._by_weight), (self._bias, self._by_bias)]
         self._updates = HeadUpdates(values, [recipes[at] for at in self._places])
+        shape = (-1,) if self._heads == 1 else (self._heads, -1)
+        self._biases, self._by_biases = (one.view(shape) for one in values[1])
+        self._weights, self._by_weights = (one.view(*self._biases.shape, -1) for one in values[0])
         self._numbers: Iterator[Tensor] = iter(())  # of the steps, from 1, as the kernels want them
         self._dtype = _COMPUTE[self._recipe.precision]
 
@@ -127,25 +130,22 @@ class HeadSteps:
     def _passed(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Forward and back, of features [n, width]; `gradient` [n, classes]: of the loss by log-probability. In fp32
         the logits and log-probabilities, [n, classes], of several heads [heads, n, classes]."""
-        weight, bias = self._weight, self._bias
-        if self._dtype is not torch.float32:
-            x, weight, bias = x.to(self._dtype), weight.to(self._dtype), bias.to(self._dtype)
+        is_fp32, weights, biases = self._dtype is torch.float32, self._weights, self._biases
+        if not is_fp32:
+            x, weights, biases = x.to(self._dtype), weights.to(self._dtype), biases.to(self._dtype)
         if self._heads == 1:
-            logits = functional.linear(x, weight, bias)
+            logits, product = functional.linear(x, weights, biases).float(), torch.mm
         else:
-            x, gradient = x.expand(self._heads, *x.shape), gradient.expand(self._heads, *gradient.shape)
-            weights, biases = weight.view(self._heads, self._classes, -1), bias.view(self._heads, 1, -1)
-            logits = torch.baddbmm(biases, x, weights.mT)
-        logits = logits.float()
+            x, gradient = x.expand(self._heads, -1, -1), gradient.expand(self._heads, -1, -1)
+            logits, product = torch.baddbmm(biases[:, None], x, weights.mT).float(), torch.bmm
         log_probabilities = torch.log_softmax(logits, -1)
         back = torch._log_softmax_backward_data(gradient, log_probabilities, -1, torch.float32).to(self._dtype)
-        product = torch.mm if self._heads == 1 else torch.bmm
-        if self._dtype is torch.float32:
-            product(back.mT, x, out=self._by_weight.view(*back.shape[:-2], self._classes, -1))
-            torch.sum(back, -2, out=self._by_bias.view(*back.shape[:-2], -1))
+        if is_fp32:
+            product(back.mT, x, out=self._by_weights)
+            torch.sum(back, -2, out=self._by_biases)
         else:
-            self._by_weight.copy_(product(back.mT, x).view(self._by_weight.shape))
-            self._by_bias.copy_(back.sum(-2).flatten())
+            self._by_weights.copy_(product(back.mT, x))
+            self._by_biases.copy_(back.sum(-2))
         return logits, log_probabilities
 
     def _clip(self, norm: float) -> None:

@@ -67,9 +67,7 @@ def expected_state_bytes(recipe: Recipe, trained: Iterable[Tensor]) -> int:
 Update = Callable[[float, Tensor], None]
 
 
-def fused_update(
-    recipe: Recipe, values: Sequence[Tensor], gradients: Sequence[Tensor], weight_decay: float
-) -> Update:
+def fused_update(recipe: Recipe, values: Sequence[Tensor], gradients: Sequence[Tensor], weight_decay: float) -> Update:
     """What a step of `make_optimizer`'s optimizer does to values of one rate and decay, called with the rate and the
     number of the step (fp32, from 1): the kernel alone, in place. It reads the gradients where they are now. Its state
     lives as long as the function."""

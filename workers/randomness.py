@@ -35,7 +35,7 @@ def seeded(seed: int, *names: str | int) -> Iterator[None]:
     """Torch's global generators (CPU and every CUDA device in use) seeded within the block and restored after it."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        # not torch.manual_seed: for each kind of device that this process has not used it keeps a call and its traceback
+        # torch.manual_seed keeps a call and its traceback for each kind of device that this process has not used
         torch.default_generator.manual_seed(derived_seed(seed, *names))
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(derived_seed(seed, *names))
