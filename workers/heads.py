@@ -2,9 +2,9 @@
 
 A step on a few thousand values is some 20 µs of arithmetic, and a quarter of a millisecond of graph, hooks and
 parameter groups around it. Here the gradient is written out, and the kernels that autograd and the optimizers call are
-called with the same arguments in the same order: every number is the same, bit for bit on a CPU. Heads that see the
-same batches from the same start are a batch of matrices, each multiplied as if alone: one wide product of all rounds
-differently where a head has few classes.
+called with the same arguments in the same order: every number is the one that they find in one thread, bit for bit on a
+CPU. Heads that see the same batches from the same start are a batch of matrices, each multiplied as if alone: one wide
+product of all rounds differently where a head has few classes.
 
     logits   <- x W' + b                                 in the recipe's precision; [heads, n, classes]
     d_logits <- backward of log-softmax of a constant: the loss is linear in the log-probabilities
@@ -133,18 +133,15 @@ class HeadSteps:
         is_fp32, weights, biases = self._dtype is torch.float32, self._weights, self._biases
         if not is_fp32:
             x, weights, biases = x.to(self._dtype), weights.to(self._dtype), biases.to(self._dtype)
-        if self._heads == 1:
-            logits, product = functional.linear(x, weights, biases).float(), torch.mm
-        else:
-            x, gradient = x.expand(self._heads, -1, -1), gradient.expand(self._heads, -1, -1)
-            logits, product = torch.baddbmm(biases[:, None], x, weights.mT).float(), torch.bmm
+        logits = _logits(x, weights, biases).float()
+        gradient = gradient.expand(logits.shape)
         log_probabilities = torch.log_softmax(logits, -1)
         back = torch._log_softmax_backward_data(gradient, log_probabilities, -1, torch.float32).to(self._dtype)
         if is_fp32:
-            product(back.mT, x, out=self._by_weights)
+            _by_weights(back, x, self._by_weights)
             torch.sum(back, -2, out=self._by_biases)
         else:
-            self._by_weights.copy_(product(back.mT, x))
+            self._by_weights.copy_(_by_weights(back, x))
             self._by_biases.copy_(back.sum(-2))
         return logits, log_probabilities
 
@@ -153,6 +150,41 @@ class HeadSteps:
         self._moving[0].grad, self._moving[1].grad = self._by_weight, self._by_bias
         nn.utils.clip_grad_norm_(self._moving, norm)
         self._moving[0].grad = self._moving[1].grad = None
+
+
+def _logits(x: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
+    """[n, classes] from x [n, width], weights [classes, width], biases [classes]; of several heads [heads, …]."""
+    if weights.ndim == 2:
+        return _in_one_thread(functional.linear, x, weights, biases)
+    if _are_multiplied_apart(x):
+        pairs = zip(weights, biases, strict=True)
+        return torch.stack([_in_one_thread(functional.linear, x, *pair) for pair in pairs])
+    return torch.baddbmm(biases[:, None], x.expand(len(weights), -1, -1), weights.mT)
+
+
+def _by_weights(back: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """[classes, width] from back [n, classes] and x [n, width]; of several heads [heads, …]."""
+    if back.ndim == 2:
+        return _in_one_thread(torch.mm, back.mT, x, out=out)
+    if _are_multiplied_apart(x):
+        return torch.stack([_in_one_thread(torch.mm, one, x) for one in back.mT.unbind()], out=out)
+    return torch.bmm(back.mT, x.expand(len(back), -1, -1), out=out)
+
+
+def _are_multiplied_apart(x: Tensor) -> bool:
+    """Whether head by head. In bf16 on a CPU a batch of products differs from single ones so rarely (one value in 100,000) that a check of
+    a few steps seldom sees it."""
+    return x.dtype is torch.bfloat16 and x.device.type == "cpu"
+
+
+def _in_one_thread(product: Callable[..., Tensor], *values: Tensor, out: Tensor | None = None) -> Tensor:
+    """As each product of a batch is made, and no slower: threads would share a few microseconds, and round otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return product(*values) if out is None else product(*values, out=out)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def batches_of(features: Tensor, chosen: Tensor) -> Iterable[Tensor]:

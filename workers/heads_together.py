@@ -1,7 +1,7 @@
 """Heads of a bundle, trained as one: the first job that gets there trains those of all, the others take theirs.
 
-A wide product is not promised to give each head the bits that it has alone. So on a CPU a few steps are taken both
-ways before, and where anything differs every job trains its own head. On a GPU both agree within its tolerance.
+A batch of products is not promised to give each head the bits that it has alone. So on a CPU a few steps are taken
+both ways before, and where anything differs every job trains its own head. On a GPU both agree within its tolerance.
 """
 
 from __future__ import annotations

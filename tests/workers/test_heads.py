@@ -16,6 +16,15 @@ from workers.reporting import Reporter, Stopped
 from workers.train import Trainer
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """In which products of a head are made."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def trained(job, count=200, width=48, *, short, heads=1, report=lambda _: Verdict.CONTINUE):
     """All trained values, the metrics of all epochs, and the bytes of the optimizer's state."""
     adapted = a_model(width, job.dataset.classes, job.seed, heads)
