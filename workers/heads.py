@@ -172,13 +172,13 @@ def _by_weights(back: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def _are_multiplied_apart(x: Tensor) -> bool:
-    """Whether head by head. In bf16 on a CPU a batch of products differs from single ones so rarely (one value in 100,000) that a check of
-    a few steps seldom sees it."""
+    """Whether head by head. In bf16 on a CPU a batch of products differs from single ones so rarely (one value in
+    100,000) that a check of a few steps seldom sees it."""
     return x.dtype is torch.bfloat16 and x.device.type == "cpu"
 
 
 def _in_one_thread(product: Callable[..., Tensor], *values: Tensor, out: Tensor | None = None) -> Tensor:
-    """As each product of a batch is made, and no slower: threads would share a few microseconds, and round otherwise."""
+    """As each product of a batch is made: threads would share a few microseconds, and round otherwise."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
