@@ -103,10 +103,10 @@ class HeadSteps:
         return [found[at] for at in range(self._heads)]
 
     @torch.inference_mode()
-    def passes(self, feed: FeatureFeed, epoch: int, most: int) -> Iterator[list[tuple[Tensor, Tensor, Tensor]]]:
-        """For each of the first `most` batches of an epoch: each head's logits [n, classes], and the gradients of its
+    def passes(self, feed: FeatureFeed, most: int) -> Iterator[list[tuple[Tensor, Tensor, Tensor]]]:
+        """For each of the first `most` batches: each head's logits [n, classes], and the gradients of its
         weight and bias, which hold until the next batch. No step is taken."""
-        order, classes = feed.order(epoch)[:most], self._classes
+        order, classes = feed.order(0)[:most], self._classes
         gradients = loss_gradients(feed.labels[order], classes, self._recipe.label_smoothing)
         for batch, gradient in zip(batches_of(feed.features[:, 0], order), gradients.unbind(), strict=True):
             logits = self._passed(batch, gradient)[0].view(self._heads, *gradient.shape)

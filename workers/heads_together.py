@@ -141,7 +141,7 @@ def _agrees(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: R
 def _passes_agree(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed) -> bool:
     """Logits and gradients: what differs in their last bits reaches a value of a small rate only after many steps."""
     together, alone = HeadSteps(head, [job.recipe for job in jobs]), HeadSteps(deepcopy(head), [jobs[0].recipe])
-    passes = (steps.passes(feed, 0, _CHECKED_PASSES) for steps in (together, alone))
+    passes = (steps.passes(feed, _CHECKED_PASSES) for steps in (together, alone))
     return all(
         torch.equal(mine, theirs)
         for heads, (expected,) in zip(*passes, strict=True)

@@ -185,8 +185,8 @@ class InexactSteps(HeadSteps):
 class InexactGradients(HeadSteps):
     """The same, where no value shows it yet: the rate is small."""
 
-    def passes(self, feed, epoch, most):
-        for heads in super().passes(feed, epoch, most):
+    def passes(self, feed, most):
+        for heads in super().passes(feed, most):
             factor = 1 + 2**-20 if len(heads) > 1 else 1
             yield [(logits, weight * factor, bias) for logits, weight, bias in heads]
 
