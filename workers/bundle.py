@@ -7,8 +7,9 @@ such jobs to a slot together. Each stays a job of its own, with its lease, its r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from storage.records import FEATURES, Job, Phase
@@ -19,16 +20,24 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Bundle:
-    """`jobs` in the order in which they run; `found`: job id -> what was found for it while another one ran."""
+    """`jobs` in the order in which they run; `found`: job id -> what was found for it while another one ran; `feeds`:
+    (kind of job, split) -> the features that jobs of that kind read."""
 
     jobs: tuple[Job, ...]
     found: dict[str, Any] = field(default_factory=dict)
+    feeds: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str | None]:
+        """Job id -> `kind_of` the job."""
+        return {job.job_id: kind_of(job) for job in self.jobs}
 
     def after(self, job: Job) -> Sequence[Job]:
         """The job itself and those behind it that nothing was found for yet."""
         ids = [one.job_id for one in self.jobs]
         behind = self.jobs[ids.index(job.job_id) + 1 :] if job.job_id in ids else ()
-        return [job, *(one for one in behind if one.job_id not in self.found and kind_of(one) == kind_of(job))]
+        kind = self.kinds.get(job.job_id)
+        return [job, *(one for one in behind if one.job_id not in self.found and self.kinds[one.job_id] == kind)]
 
 
 def kind_of(job: Job) -> str | None:

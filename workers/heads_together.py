@@ -1,7 +1,8 @@
 """Heads of a bundle, trained as one: the first job that gets there trains those of all, the others take theirs.
 
 A batch of products is not promised to give each head the bits that it has alone. So on a CPU a few steps are taken
-both ways before, and where anything differs every job trains its own head. On a GPU both agree within its tolerance.
+both ways before, once for each shape, and where anything differs every job trains its own head. On a GPU both agree
+within its tolerance.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ _log = logging.getLogger(__name__)
 _CHECKED_PASSES = 8
 _CHECKED_STEPS = 3  # the second and third see what the optimizer made of the ones before
 _KEPT_BYTES = 256 << 20
+_KEPT_VERDICTS = 16
 Values = tuple[Tensor, Tensor]
+
+verdicts: dict[tuple[object, ...], bool] = {}
+"""Whether heads as one had the bits that they have alone, of the last checks of this process: the kernels are chosen by
+shapes and settings, so bundles of another seed or data set are not checked again."""
 
 
 class HeadWay(Protocol):
@@ -131,11 +137,16 @@ def _agrees(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed, reporter: R
     """Whether steps of each head are the same bits as one and alone. Raises Stopped."""
     if head.weight.device.type != "cpu":
         return True
-    head = _stirred(head)
-    is_same = _passes_agree(jobs, head, feed) and _steps_agree(jobs, head, feed, reporter)
-    if not is_same:
+    checked = (head.weight.shape, len(feed), torch.get_num_threads(), *(job.recipe for job in jobs))
+    if checked not in verdicts:
+        head = _stirred(head)
+        is_same = _passes_agree(jobs, head, feed) and _steps_agree(jobs, head, feed, reporter)
+        while len(verdicts) >= _KEPT_VERDICTS:
+            verdicts.pop(next(iter(verdicts)))
+        verdicts[checked] = is_same
+    if not verdicts[checked]:
         _log.info("on this processor heads trained as one differ in their last bits: each job trains its own")
-    return is_same
+    return verdicts[checked]
 
 
 def _passes_agree(jobs: Sequence[Job], head: nn.Linear, feed: FeatureFeed) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from methods.api import MakesArtifacts
+from methods.api import MakesArtifacts, TrainingData
 from storage.records import FEATURES, PRIMARY, SEGMENTATION, ArtifactKey, Job, Phase
 from workers.adapted import AdaptedModel, job_methods
 from workers.backbones import build_model
@@ -64,8 +64,7 @@ def train_and_score(running: Running) -> Outcome:
     opened after the last epoch, or under protocol `paper` read after every epoch."""
     job = running.job
     check_precision(job.recipe.precision, running.device)
-    data = training_data(job, running.batches(job.train_split), _of_methods(job, running.site), running.told)
-    adapted = adapted_for(job, running.site, data)
+    adapted = adapted_for(job, running.site, lambda: _training_data(running))
     subject = subject_of(adapted, job)
     with running.clock.timed("train"):
         feed = _feed(running, adapted, subject, job.train_split)
@@ -102,6 +101,11 @@ PHASES: Mapping[Phase, Callable[[Running], Outcome]] = {
 }
 
 
+def _training_data(running: Running) -> TrainingData:
+    job = running.job
+    return training_data(job, running.batches(job.train_split), _of_methods(job, running.site), running.told)
+
+
 def _of_methods(job: Job, site: Site) -> dict[str, Mapping[str, Tensor]]:
     """The shared artifacts that the stack's methods read, by kind."""
     return {key.kind: _artifact(job, key, site) for key in job.needs if key.kind != FEATURES}
@@ -119,11 +123,22 @@ def _artifact(job: Job, key: ArtifactKey, site: Site) -> Mapping[str, Tensor]:
 
 
 def _feed(running: Running, adapted: AdaptedModel, subject: Subject, split: str) -> Feed:
-    """A split as the subject reads it; features come from the artifact of that split, if the plan shares one and the
-    file is still there."""
-    job, batches = running.job, running.batches(split)
+    """A split as the subject reads it. The jobs of a bundle read features once."""
     if not subject.is_head_only:
-        return batches
+        return running.batches(split)
+    bundle, job_id = running.bundle, running.job.job_id
+    kind = bundle.kinds.get(job_id) if bundle is not None else None
+    if bundle is None or kind is None:
+        return _features(running, adapted, split)
+    if (kind, split) not in bundle.feeds:
+        bundle.feeds[kind, split] = _features(running, adapted, split)
+    found: FeatureFeed = bundle.feeds[kind, split]
+    return found
+
+
+def _features(running: Running, adapted: AdaptedModel, split: str) -> FeatureFeed:
+    """From the artifact of that split, if the plan shares one and the file is still there."""
+    job, batches = running.job, running.batches(split)
     for key in job.needs:
         if key.kind == FEATURES and dict(key.inputs)["split"] == split:
             if running.site.artifact_path(key.key_id).exists():

@@ -5,6 +5,7 @@ A job takes the model for itself and hands it back when it ended well, so that n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from methods import registry
@@ -21,14 +22,15 @@ class _Kept:
     adapted: AdaptedModel
 
 
-def adapted_for(job: Job, site: Site, data: TrainingData) -> AdaptedModel:
-    """The job's model, adapted: that of an earlier probe with a fresh head, or a new one. Raises as those two do."""
+def adapted_for(job: Job, site: Site, data: Callable[[], TrainingData]) -> AdaptedModel:
+    """The job's model, adapted: that of an earlier probe with a fresh head, or a new one, which sees the data. Raises
+    as those two do."""
     held = spare.pop() if spare else None
     if isinstance(held, _Kept) and held.made_for == _made_for(job, site):
         redraw_head(held.adapted.model, job)
         return held.adapted
     del held  # before a new one is built
-    return adapt(build_model(job, site), job, data)
+    return adapt(build_model(job, site), job, data())
 
 
 def keep(adapted: AdaptedModel, job: Job, site: Site) -> None:

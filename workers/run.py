@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 from collections.abc import Iterator
@@ -56,7 +55,7 @@ def run_job(job: Job, lease: Lease, site: Site, report: Report, bundle: Bundle |
 
 def _run(running: Running) -> Result:
     job, site, device = running.job, running.site, running.device
-    _log.info("job %s on %s: %s", job.job_id, site.device, json.dumps(job.to_json()))
+    _log.info("job %s on %s: %s", job.job_id, site.device, job.canonical())
     try:
         _check(job, site, device)
         if device.type == "cuda":
@@ -174,14 +173,14 @@ def _logged(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("workers")
-    level, propagate = logger.level, logger.propagate
+    propagate = logger.propagate
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    if logger.level != logging.INFO:  # and so it stays: to set a level takes as long as to write a result
+        logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
         yield
     finally:
-        logger.setLevel(level)
         logger.propagate = propagate
         logger.removeHandler(handler)
         handler.close()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from storage.records import EpochMetrics, Job
 from workers.adapted import AdaptedModel
-from workers.bundle import Bundle, kind_of
+from workers.bundle import Bundle
 from workers.clock import Stopwatch
 from workers.data.batches import Batch
 from workers.errors import Diverged
@@ -94,7 +95,6 @@ class Trainer:
         self._adapted, self._subject, self._job, self._device = adapted, subject, job, device
         self._recipe, self._objective = job.recipe, objective_of(job)
         self._moving = adapted.moving
-        self._optimizer = make_optimizer(self._recipe, self._moving, adapted.adaptation.lr_factor, adapted.undecayed)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._recipe.precision == "fp16")
         decay = self._recipe.ema_decay
         self._average = Average(self._moving, decay) if decay is not None else None
@@ -107,10 +107,15 @@ class Trainer:
         if not (self._subject.is_head_only and is_plain and HeadSteps.trains(heads, self._recipe)):
             return None
         head = cast(nn.Linear, heads[0])
-        if bundle is not None and kind_of(self._job) is not None:
+        if bundle is not None and bundle.kinds.get(self._job.job_id) is not None:
             return HeadOfBundle(bundle, self._job, head)
         after_step = self._average.update if self._average is not None else None
         return HeadAlone(HeadSteps(head, [self._recipe], after_step))
+
+    @cached_property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        factors, undecayed = self._adapted.adaptation.lr_factor, self._adapted.undecayed
+        return make_optimizer(self._recipe, self._moving, factors, undecayed)
 
     def run(self, feed: Feed, reporter: Reporter, clock: Stopwatch, after_epoch: AfterEpoch) -> Training:
         """All epochs. Raises Diverged and Stopped."""

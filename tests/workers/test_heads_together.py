@@ -194,11 +194,23 @@ class InexactGradients(HeadSteps):
 @pytest.mark.parametrize("inexact", [InexactSteps, InexactGradients])
 def test_where_the_bits_of_heads_as_one_differ_every_job_trains_its_own_head(a_job, as_one, monkeypatch, inexact):
     monkeypatch.setattr(heads_together, "HeadSteps", inexact)
+    monkeypatch.setattr(heads_together, "verdicts", {})
     jobs = probes(a_job)
     bundle = Bundle(tuple(jobs))
     values, metrics = trained(jobs[0], bundle)
     assert bundle.found == {}
     assert (torch.equal(values[-1], trained(jobs[0])[0][-1]), metrics) == (True, trained(jobs[0])[1])
+
+
+def test_heads_of_another_seed_are_not_checked_again(a_job, as_one, monkeypatch):
+    jobs = probes(a_job)
+    monkeypatch.setattr(heads_together, "verdicts", {})
+    checks = []
+    monkeypatch.setattr(heads_together, "_passes_agree", lambda jobs, *_: checks.append(jobs[0].job_id) or True)
+    for seed in (0, 1):
+        trained(replace(jobs[0], seed=seed), Bundle(tuple(replace(job, seed=seed) for job in jobs)))
+    trained(jobs[0], Bundle(tuple(jobs[:3])))
+    assert checks == [jobs[0].job_id, jobs[0].job_id], "two shapes: all of them, and three"
 
 
 def test_more_heads_than_can_be_kept_are_trained_in_parts(a_job, as_one, monkeypatch):
@@ -226,7 +238,8 @@ def test_only_probes_on_shared_features_that_differ_in_rate_and_decay_are_of_one
         assert kind_of(alone) is None
 
 
-def test_real_jobs_of_a_bundle_have_the_results_that_they_have_alone(a_job, run, site):
+def real_probes(a_job, run):
+    """Of one kind, with the features that they need made."""
     plain = a_job("linear", recipe={"epochs": 3})
     keys = []
     for split in ("train800val200", "test"):
@@ -240,14 +253,21 @@ def test_real_jobs_of_a_bundle_have_the_results_that_they_have_alone(a_job, run,
         )
         assert run(maker).failure is None
         keys.append(maker.makes)
-    jobs = [
+    return [
         replace(plain, needs=tuple(keys), recipe=replace(plain.recipe, lr=lr, weight_decay=decay))
         for lr, decay in ((1e-2, 0.0), (1e-3, 0.1), (1e-2, 0.1))
     ]
+
+
+def run_in(bundle, job, site):
+    return run_job(job, Lease(job.job_id, 2, "test", 0.0), site, lambda _: Verdict.CONTINUE, bundle)
+
+
+def test_real_jobs_of_a_bundle_have_the_results_that_they_have_alone(a_job, run, site):
+    jobs = real_probes(a_job, run)
     bundle = Bundle(tuple(jobs))
     for job in jobs:
-        alone = run(job)
-        bundled = run_job(job, Lease(job.job_id, 2, "test", 0.0), site, lambda _: Verdict.CONTINUE, bundle)
+        alone, bundled = run(job), run_in(bundle, job, site)
         numbers, expected = (
             {name: value for name, value in one.metrics.items() if not METRICS[name].is_cost}
             for one in (bundled, alone)
@@ -255,3 +275,16 @@ def test_real_jobs_of_a_bundle_have_the_results_that_they_have_alone(a_job, run,
         assert numbers == expected
         assert bundled.files["predictions"] == alone.files["predictions"], "named by content"
         assert [one.metrics for one in bundled.epochs] == [one.metrics for one in alone.epochs]
+
+
+def test_the_jobs_of_a_bundle_read_their_features_once(a_job, run, site):
+    jobs = real_probes(a_job, run)
+    bundle = Bundle(tuple(jobs))
+    alone = run(jobs[1])
+    assert run_in(bundle, jobs[0], site).failure is None
+    for key in jobs[0].needs:
+        site.artifact_path(key.key_id).unlink()
+    second = run_in(bundle, jobs[1], site)
+    assert second.files["predictions"] == alone.files["predictions"]
+    assert "made again" not in (site.home / second.files["log"]).read_text()
+    assert "made again" in (site.home / run(jobs[2]).files["log"]).read_text(), "outside the bundle they are"
