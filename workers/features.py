@@ -51,8 +51,7 @@ class FeatureFeed:
 
     def order(self, epoch: int) -> Tensor:
         """Rows of each batch [steps, batch] on the device, in the order of `Batches.trained`: both see the same."""
-        chosen = self._batches.order(self._job.recipe.batch_size, "order", epoch)
-        return torch.stack(chosen).to(self._features.device)
+        return self._batches.rows(self._job.recipe.batch_size, "order", epoch).to(self._features.device)
 
     def trained(self, epoch: int) -> Iterator[Batch]:
         for there in self.order(epoch):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_LEVELS, _LEVEL_BITS = 8, 4
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class HeadSums:
 
     def add(self, seen: StepsSeen) -> None:
         """Take in the steps that have been."""
-        losses, labels = seen.losses().cpu(), seen.labels
+        labels = seen.labels
         with np.errstate(over="ignore", invalid="ignore"):
+            losses = seen.losses().cpu()
             sums = np.cumsum(np.vstack([self._loss, (losses * labels.shape[1]).numpy()]), axis=0, dtype=np.float32)
         is_over = ~np.isfinite(sums)
         last = np.where(is_over.any(axis=0), is_over.argmax(axis=0), len(sums) - 1)
         self._loss = sums[last, np.arange(len(last))]
-        self._right += (seen.guesses() == labels[:, None]).sum((0, 2)).cpu().numpy()
+        self._right += seen.right().cpu().numpy()
         self._seen += labels.numel()
 
     def of(self, head: int, lr: float) -> HeadEpoch:
@@ -60,12 +61,15 @@ class StepsSeen:
         self.labels, self._heads, self._smoothing = labels, heads, smoothing
         self._of_step = iter(labels.unbind())
         self._index = iter(labels[:, None, :, None].expand(-1, heads, -1, 1).unbind())
-        self._guesses: list[Tensor] = []
+        steps, images = labels.shape
+        shape = (steps, images) if heads == 1 else (steps, heads, images)
+        self._guesses = torch.empty(shape, dtype=torch.int64, device=labels.device)
+        self._place = iter(self._guesses.unbind())
         self._losses: list[Tensor] = []
 
     def add(self, logits: Tensor, log_probabilities: Tensor) -> None:
         """Of the next step, [n, classes], of several heads [heads, n, classes]."""
-        self._guesses.append(_likeliest(logits))
+        _likeliest(logits, next(self._place))
         labels, index = next(self._of_step), next(self._index)
         if self._heads == 1:
             self._losses.append(self._loss(logits, log_probabilities, labels)[None])
@@ -85,32 +89,32 @@ class StepsSeen:
         found = torch.stack(self._losses)
         return mean_losses(found) if found.ndim == 3 else found
 
-    def guesses(self) -> Tensor:
-        """The class that each head took an image for, [steps, heads, n]."""
-        found = torch.stack(self._guesses)
-        return found if found.ndim == 3 else found[:, None]
+    def right(self) -> Tensor:
+        """How many images each head had right [heads]."""
+        guesses = self._guesses.view(len(self.labels), self._heads, -1)
+        return (guesses == self.labels[:, None]).sum((0, 2))
 
 
-def _likeliest(logits: Tensor) -> Tensor:
+def _likeliest(logits: Tensor, out: Tensor) -> None:
     """Of equal logits the first, as torch's; which takes longer than numpy's on a CPU, and than a step's products."""
-    return torch.from_numpy(logits.numpy().argmax(-1)) if logits.device.type == "cpu" else logits.argmax(-1)
+    if logits.device.type == "cpu":
+        logits.numpy().argmax(-1, out=out.numpy())
+    else:
+        torch.argmax(logits, -1, out=out)
 
 
 def mean_losses(log_probabilities: Tensor) -> Tensor:
     """`nll_loss` of each step and head at once, from the labels' log-probabilities [steps, heads, n]; added up in that
-    kernel's order on a CPU: sixteen by sixteen."""
-    levels = [torch.zeros_like(log_probabilities[..., 0]) for _ in range(_LEVELS)]
-    for at, one in enumerate(log_probabilities.unbind(-1)):
-        levels[0] = levels[0] - one
-        for level in range(_LEVELS - 1):
-            if at & (((1 << _LEVEL_BITS) - 1) << (level * _LEVEL_BITS)):
-                break
-            levels[level + 1] = levels[level + 1] + levels[level]
-            levels[level] = torch.zeros_like(levels[level])
-    total = torch.zeros_like(levels[0])
-    for level_sum in levels:
-        total = total + level_sum
-    return total / log_probabilities.shape[-1]
+    kernel's order on a CPU: the first image, then sixteen by sixteen, sixteen such sums by sixteen, and so on."""
+    steps, heads, images = log_probabilities.shape
+    losses = np.ascontiguousarray(-log_probabilities.cpu().numpy().reshape(-1, images).T)  # rows are summed in order
+    first, rest = losses[0], losses[1:]
+    total = np.zeros_like(first)
+    while len(rest):
+        whole = len(rest) // _AT_ONCE * _AT_ONCE
+        total = total + rest[whole:].sum(axis=0)
+        rest = rest[:whole].reshape(-1, _AT_ONCE, len(first)).sum(axis=1)
+    return torch.from_numpy(((total + first) / np.float32(images)).reshape(steps, heads))
 
 
 def loss_gradients(labels: Tensor, classes: int, smoothing: float) -> Tensor:

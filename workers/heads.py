@@ -3,12 +3,9 @@
 A step on a few thousand values is some 20 µs of arithmetic, and a quarter of a millisecond of graph, hooks and
 parameter groups around it. Here the gradient is written out, and the kernels that autograd and the optimizers call are
 called with the same arguments in the same order: every number is the one that they find in one thread, bit for bit on a
-CPU. Heads that see the same batches from the same start are a batch of matrices, each multiplied as if alone: one wide
-product of all rounds differently where a head has few classes.
+CPU. Heads that see the same batches from the same start take each step together.
 
-    logits   <- x W' + b                                 in the recipe's precision; [heads, n, classes]
-    d_logits <- backward of log-softmax of a constant: the loss is linear in the log-probabilities
-    dW, db   <- d_logits' x, column sums of d_logits
+    dW, db   <- forward and back (workers.head_passes), in the recipe's precision
     W, b     <- clip; the optimizer's fused kernel, once for all heads of one rate; the caller's running average
 """
 
@@ -18,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from storage.records import Recipe
 from workers.features import FeatureFeed
 from workers.head_losses import HeadEpoch, HeadSums, StepsSeen, loss_gradients
+from workers.head_passes import head_passes
 from workers.head_updates import HeadUpdates, in_calls
 from workers.reporting import Reporter
 
@@ -56,11 +53,13 @@ class HeadSteps:
         self._by_weight, self._by_bias = torch.empty_like(self._weight), torch.empty_like(self._bias)
         values = [(self._weight, self._by_weight), (self._bias, self._by_bias)]
         self._updates = HeadUpdates(values, [recipes[at] for at in self._places])
-        shape = (-1,) if self._heads == 1 else (self._heads, -1)
-        self._biases, self._by_biases = (one.view(shape) for one in values[1])
-        self._weights, self._by_weights = (one.view(*self._biases.shape, -1) for one in values[0])
+        shape = (self._classes,) if self._heads == 1 else (self._heads, self._classes)
+        pairs = [
+            (weight.view(*shape, -1), bias.view(shape))
+            for weight, bias in ((self._weight, self._bias), (self._by_weight, self._by_bias))
+        ]
+        self._passes = head_passes(_COMPUTE[self._recipe.precision], *pairs)
         self._numbers: Iterator[Tensor] = iter(())  # of the steps, from 1, as the kernels want them
-        self._dtype = _COMPUTE[self._recipe.precision]
 
     @staticmethod
     def trains(heads: Sequence[nn.Module], recipe: Recipe) -> bool:
@@ -90,9 +89,10 @@ class HeadSteps:
             seen = StepsSeen(feed.labels[chosen], self._heads, self._recipe.label_smoothing)
             gradients = loss_gradients(seen.labels, self._classes, self._recipe.label_smoothing)
             self._updates.plan([epoch + step / steps for step in range(first, first + len(chosen))])
-            batches = zip(batches_of(features, chosen), gradients.unbind(), strict=True)
-            for step, (batch, gradient) in enumerate(batches, start=first):
-                seen.add(*self._step(batch, gradient))
+            passes = self._passes.over(batches_of(features, chosen), gradients)
+            for step, (logits, log_probabilities) in enumerate(passes, start=first):
+                seen.add(logits, log_probabilities)
+                self._update()
                 if step % _STEPS_A_LOOK == 0:
                     reporter.step("train", epoch * steps + step + 1, total)
             sums.add(seen)
@@ -108,83 +108,31 @@ class HeadSteps:
         weight and bias, which hold until the next batch. No step is taken."""
         order, classes = feed.order(0)[:most], self._classes
         gradients = loss_gradients(feed.labels[order], classes, self._recipe.label_smoothing)
-        for batch, gradient in zip(batches_of(feed.features[:, 0], order), gradients.unbind(), strict=True):
-            logits = self._passed(batch, gradient)[0].view(self._heads, *gradient.shape)
-            parts = (logits, self._by_weight.split(classes), self._by_bias.split(classes))
+        for logits, _ in self._passes.over(batches_of(feed.features[:, 0], order), gradients):
+            parts = (
+                logits.view(self._heads, -1, classes),
+                self._by_weight.split(classes),
+                self._by_bias.split(classes),
+            )
             yield list(zip(*parts, strict=True))
 
     def _at_once(self, batch: int, width: int) -> int:
         bytes_a_step = 4 * batch * (width + self._classes)
         return max(1, min(_STEPS_AT_ONCE, _KEPT_BYTES // bytes_a_step))
 
-    def _step(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """One step; the logits and log-probabilities that it started from."""
-        logits, log_probabilities = self._passed(x, gradient)
+    def _update(self) -> None:
+        """A step with the gradients as they are now."""
         if self._recipe.clip_grad_norm is not None:
             self._clip(self._recipe.clip_grad_norm)
         self._updates.step(next(self._numbers))
         if self._after_step is not None:
             self._after_step()
-        return logits, log_probabilities
-
-    def _passed(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Forward and back, of features [n, width]; `gradient` [n, classes]: of the loss by log-probability. In fp32
-        the logits and log-probabilities, [n, classes], of several heads [heads, n, classes]."""
-        is_fp32, weights, biases = self._dtype is torch.float32, self._weights, self._biases
-        if not is_fp32:
-            x, weights, biases = x.to(self._dtype), weights.to(self._dtype), biases.to(self._dtype)
-        logits = _logits(x, weights, biases).float()
-        gradient = gradient.expand(logits.shape)
-        log_probabilities = torch.log_softmax(logits, -1)
-        back = torch._log_softmax_backward_data(gradient, log_probabilities, -1, torch.float32).to(self._dtype)
-        if is_fp32:
-            _by_weights(back, x, self._by_weights)
-            torch.sum(back, -2, out=self._by_biases)
-        else:
-            self._by_weights.copy_(_by_weights(back, x))
-            self._by_biases.copy_(back.sum(-2))
-        return logits, log_probabilities
 
     def _clip(self, norm: float) -> None:
         """Torch's own, in place: it reads gradients where autograd leaves them."""
         self._moving[0].grad, self._moving[1].grad = self._by_weight, self._by_bias
         nn.utils.clip_grad_norm_(self._moving, norm)
         self._moving[0].grad = self._moving[1].grad = None
-
-
-def _logits(x: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
-    """[n, classes] from x [n, width], weights [classes, width], biases [classes]; of several heads [heads, …]."""
-    if weights.ndim == 2:
-        return _in_one_thread(functional.linear, x, weights, biases)
-    if _are_multiplied_apart(x):
-        pairs = zip(weights, biases, strict=True)
-        return torch.stack([_in_one_thread(functional.linear, x, *pair) for pair in pairs])
-    return torch.baddbmm(biases[:, None], x.expand(len(weights), -1, -1), weights.mT)
-
-
-def _by_weights(back: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """[classes, width] from back [n, classes] and x [n, width]; of several heads [heads, …]."""
-    if back.ndim == 2:
-        return _in_one_thread(torch.mm, back.mT, x, out=out)
-    if _are_multiplied_apart(x):
-        return torch.stack([_in_one_thread(torch.mm, one, x) for one in back.mT.unbind()], out=out)
-    return torch.bmm(back.mT, x.expand(len(back), -1, -1), out=out)
-
-
-def _are_multiplied_apart(x: Tensor) -> bool:
-    """Whether head by head. In bf16 on a CPU a batch of products differs from single ones so rarely (one value in
-    100,000) that a check of a few steps seldom sees it."""
-    return x.dtype is torch.bfloat16 and x.device.type == "cpu"
-
-
-def _in_one_thread(product: Callable[..., Tensor], *values: Tensor, out: Tensor | None = None) -> Tensor:
-    """As each product of a batch is made: threads would share a few microseconds, and round otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return product(*values) if out is None else product(*values, out=out)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def batches_of(features: Tensor, chosen: Tensor) -> Iterable[Tensor]:

@@ -95,8 +95,13 @@ class Batches:
 
     def order(self, batch_size: int, *names: str | int) -> list[Tensor]:
         """Indices of each batch of one pass, drawn from (seed, names)."""
+        return list(self.rows(batch_size, *names).unbind())
+
+    def rows(self, batch_size: int, *names: str | int) -> Tensor:
+        """`order` as one tensor [steps, batch]."""
         shuffled = torch.randperm(len(self), generator=generator(self._job.seed, *names))
-        return list(shuffled.split(batch_size))[: self.steps(batch_size)]
+        steps = self.steps(batch_size)
+        return shuffled[: steps * batch_size].view(steps, -1)
 
     def _augmented(self, orders: Sequence[Tensor], draws: Generator) -> Iterator[Tensor]:
         """Training images [n, 3, size, size] in [0, 1], batch by batch, cropped and flipped as the recipe says."""
