@@ -235,13 +235,13 @@ class RayPool:
 
     def _done(self, slot: _Slot, attempt: Attempt, result: Result) -> Done:
         done = Done(attempt.job_id, attempt.lease_epoch, result, slot.name)
-        slot.served += 1
         is_suspect = result.failure is not None and result.failure.failure_class not in _PROCESS_IS_FINE
         if attempt.behind and not is_suspect:
             attempt.next()
             return done
         self._ended += attempt.left_behind(slot.name)
         slot.attempt = None
+        slot.served += 1
         if is_suspect or slot.served >= self._options.jobs_per_slot:
             self._end(slot)
         else:  # the one that ended last is the last to make room

@@ -35,7 +35,8 @@ class RayOptions:
 
     `cpus_per_slot`, `gpus_per_slot`: every slot has this shape, whatever its job asks. `address` None: a Ray of our
     own on this machine, gone when the pool is closed; else a cluster's. `threads`: of one job, told to all
-    numerical libraries of the slot. `jobs_per_slot`: after so many a slot's process is replaced by a fresh one.
+    numerical libraries of the slot. `jobs_per_slot`: after so many, where a bundle counts as one, a slot's process is
+    replaced by a fresh one.
     """
 
     slots: int | None = None

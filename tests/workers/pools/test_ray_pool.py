@@ -91,6 +91,16 @@ def test_a_slot_is_replaced_after_its_number_of_jobs(local_ray):
     assert pids[0] == pids[1] != pids[2]
 
 
+def test_a_bundle_counts_as_one_job_of_a_slot(local_ray):
+    pool = RayPool(naughty_runner, RayOptions(slots=1, jobs_per_slot=2))
+    first, *then = [(job, probe_lease(job)) for job in (probe_job("where", seed) for seed in range(3))]
+    pool.submit(*first, Request(), then)
+    pids = [until_end(pool)[-1].result.facts["pid"] for _ in range(3)]
+    pids += [pid_of(pool, probe_job("where", seed)) for seed in (3, 4)]
+    pool.close()
+    assert pids[0] == pids[1] == pids[2] == pids[3] != pids[4]
+
+
 def test_a_slot_is_replaced_after_a_failure_of_its_process_and_kept_after_one_of_the_job(pool):
     first = pid_of(pool, probe_job("where", 0))
     end_of(pool, probe_job("fails"))
