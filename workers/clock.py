@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Stopwatch:
@@ -17,14 +15,9 @@ class Stopwatch:
         self._spent_s: dict[str, float] = defaultdict(float)
         self._credited_s = 0.0
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Count the block's wall time to the stage."""
-        started_s = time.monotonic()
-        try:
-            yield
-        finally:
-            self._spent_s[stage] += time.monotonic() - started_s
+    def timed(self, stage: str) -> Timed:
+        """For `with`: count the block's wall time to the stage."""
+        return Timed(self._spent_s, stage)
 
     def credit(self, stage: str, seconds: float) -> None:
         """Count time of this job that was spent in another one, or (below 0) time of others that was spent in this."""
@@ -43,3 +36,18 @@ class Stopwatch:
             "eval_s": eval_s,
             "overhead_s": wall_s - train_s - eval_s - other_work_s,
         }
+
+
+class Timed:
+    """A class, since a generator costs more than an epoch of a head that was trained before."""
+
+    __slots__ = ("_spent_s", "_stage", "_started_s")
+
+    def __init__(self, spent_s: dict[str, float], stage: str) -> None:
+        self._spent_s, self._stage = spent_s, stage
+
+    def __enter__(self) -> None:
+        self._started_s = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        self._spent_s[self._stage] += time.monotonic() - self._started_s

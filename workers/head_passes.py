@@ -67,7 +67,7 @@ class _Heads:
         self._is_apart = dtype is torch.bfloat16 and values[0].device.type == "cpu"
 
     def over(self, batches: Iterable[Tensor], gradients: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        heads = len(self._rows)
+        heads, is_narrow = len(self._rows), self._dtype is not torch.float32
         logits = gradients.new_empty(heads, *gradients.shape[1:])
         log_probabilities, back = torch.empty_like(logits), torch.empty_like(logits)
         product, narrow_back = self._narrow(logits), self._narrow(back)
@@ -75,15 +75,19 @@ class _Heads:
         by_all_heads = gradients[:, None].expand(-1, heads, -1, -1).unbind()
         for batch, gradient in zip(batches, by_all_heads, strict=True):
             x = batch.to(self._dtype).expand(heads, -1, -1)
-            _put(self._narrow_values, self._values)
+            if is_narrow:
+                _copied(self._values, self._narrow_values)
             self._forward(x, product)
-            _put((logits,), (product,))
+            if is_narrow:
+                logits.copy_(product)
             torch.log_softmax(logits, -1, out=log_probabilities)
             _back(gradient, log_probabilities, out=back)
-            _put((narrow_back,), (back,))
+            if is_narrow:
+                narrow_back.copy_(back)
             self._by_weights(back_transposed, x)
             torch.sum(narrow_back, -2, out=by_biases)
-            _put(self._gradients, self._narrow_gradients)
+            if is_narrow:
+                _copied(self._narrow_gradients, self._gradients)
             yield logits, log_probabilities
 
     def _narrow(self, wide: Tensor) -> Tensor:
@@ -105,11 +109,9 @@ class _Heads:
             torch.bmm(back, x, out=out)
 
 
-def _put(places: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-    """Copy what does not lie there already."""
-    for place, value in zip(places, values, strict=True):
-        if place is not value:
-            place.copy_(value)
+def _copied(values: Pair, places: Pair) -> None:
+    for value, place in zip(values, places, strict=True):
+        place.copy_(value)
 
 
 def _back(gradient: Tensor, log_probabilities: Tensor, **out: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ class Stopped(Exception):
 
 
 class Reporter:
-    """Passes progress on, at most five times a second. Every call may raise Stopped.
+    """Passes progress on, at most five times a second, and not in the first fifth of a second: the result of a job that
+    short says all there is. Every call may raise Stopped.
 
     Epochs that follow each other faster are held back, and passed on together, in order, when the time has come; the
     last ones of a job that ends well stand in its result, those of any other are passed on by `flush`.
@@ -26,9 +27,8 @@ class Reporter:
 
     def __init__(self, job: Job, lease: Lease, report: Report) -> None:
         self._job_id, self._lease_epoch, self._report = job.job_id, lease.epoch, report
-        self._started_s = time.monotonic()
-        self._last_s = float("-inf")
-        self._held: list[Progress] = []
+        self._started_s = self._last_s = time.monotonic()
+        self._held: list[tuple[EpochMetrics, int]] = []
 
     def step(self, stage: str, done: int, total: int) -> bool:
         """Say where the stage stands; whether it was passed on (the moment to look at values on the device)."""
@@ -41,7 +41,7 @@ class Reporter:
     def epoch(self, epoch: int, metrics: dict[str, float], total: int) -> EpochMetrics:
         """Say what a finished epoch (1-based, of `total`) measured."""
         record = EpochMetrics(epoch, metrics, time.monotonic() - self._started_s)
-        self._held.append(Progress(self._job_id, self._lease_epoch, "train", epoch, total, record))
+        self._held.append((record, total))
         if self._is_due():
             self.flush()
         return record
@@ -49,7 +49,8 @@ class Reporter:
     def flush(self) -> None:
         """Pass on the epochs that were held back."""
         while self._held:
-            self._pass_on(self._held.pop(0))
+            record, total = self._held.pop(0)
+            self._pass_on(Progress(self._job_id, self._lease_epoch, "train", record.epoch, total, record))
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._last_s >= _LEAST_INTERVAL_S

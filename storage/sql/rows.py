@@ -20,8 +20,8 @@ IN_PORTION = 500
 _ADD_EVENT = insert(events).inline()
 
 
-def to_text(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+to_text = json.JSONEncoder(separators=(",", ":")).encode
+"""JSON without spaces."""
 
 
 def job_from(record: str) -> Job:

@@ -67,7 +67,8 @@ def test_a_loss_that_is_no_number_ends_the_job_as_diverged(a_job, short):
         trained(a_probe(a_job, optimizer="sgd", lr=1e30, schedule="constant", warmup_epochs=0.0), short=short)
 
 
-def test_a_job_on_features_stops_between_two_steps_when_it_is_told_to(a_job):
+def test_a_job_on_features_stops_between_two_steps_when_it_is_told_to(a_job, monkeypatch):
+    monkeypatch.setattr("workers.reporting._LEAST_INTERVAL_S", 0.0)
     heard = []
 
     def report(progress):

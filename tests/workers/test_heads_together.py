@@ -147,7 +147,8 @@ def test_a_head_that_diverges_fails_as_it_does_alone_and_the_others_go_on(a_job)
     assert torch.equal(trained(jobs[2], bundle)[0][-1], trained(jobs[2])[0][-1])
 
 
-def test_a_first_job_that_is_stopped_takes_no_other_with_it(a_job, as_one):
+def test_a_first_job_that_is_stopped_takes_no_other_with_it(a_job, as_one, monkeypatch):
+    monkeypatch.setattr("workers.reporting._LEAST_INTERVAL_S", 0.0)
     jobs = probes(a_job)
     bundle = Bundle(tuple(jobs))
     with pytest.raises(Stopped):
