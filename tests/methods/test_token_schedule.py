@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from methods.api import BackboneFacts, MethodError
@@ -98,7 +98,11 @@ def test_a_generated_schedule_fits_its_backbone_and_costs_no_more_than_asked(sha
 
 @given(shapes.filter(lambda shape: shape.patches >= 30 and shape.depth >= 4), st.floats(0.35, 1))
 def test_a_generated_schedule_spends_what_it_may_up_to_about_a_token_per_block(shape, ratio):
-    assert ratio - mac_ratio(shape, generated(shape, ratio)) < 2 / shape.patches
+    try:
+        schedule = generated(shape, ratio)
+    except MethodError:
+        reject()  # four blocks and few tokens leave more than 0.35
+    assert ratio - mac_ratio(shape, schedule) < 2 / shape.patches
 
 
 @given(shapes, st.lists(st.floats(0.2, 1), min_size=2, max_size=2))

@@ -21,7 +21,8 @@ def test_progress_comes_at_most_five_times_a_second_between_epochs(a_job, run):
     assert {progress.stage for progress in heard} <= {"load", "features", "train", "evaluate"}
 
 
-def test_cooldown_epochs_are_trained_at_the_lowest_rate_behind_the_schedule(a_job, run):
+def test_cooldown_epochs_are_trained_at_the_lowest_rate_behind_the_schedule(a_job, run, monkeypatch):
+    monkeypatch.setattr("workers.reporting._LEAST_INTERVAL_S", 0.0)
     recipe = {"epochs": 2, "cooldown_epochs": 2, "lr": 1e-2, "min_lr": 1e-6, "schedule_unit": "epoch"}
     stages = []
 
